@@ -1,0 +1,28 @@
+"""The errors and warnings of the package: one family, so that a caller can catch all of them at once.
+
+A message says what was given, what is allowed, the usual cause and the fix.
+"""
+
+
+class DDPMError(ValueError):
+    """Base of every error that this package raises on purpose."""
+
+
+class ScheduleError(DDPMError):
+    """A noise schedule that cannot be: T, the betas or the alpha-bars are out of range."""
+
+
+class TimestepError(DDPMError):
+    """A time t that is not an int64 tensor of shape (N,) with values in 1..T."""
+
+
+class ShapeError(DDPMError):
+    """Tensors whose shapes, dtypes or devices do not fit each other; nothing broadcasts silently."""
+
+
+class DataError(DDPMError):
+    """Files or images that are missing, damaged, tampered with, or not in the range the models expect."""
+
+
+class ScheduleWarning(UserWarning):
+    """A schedule that works but probably not as meant (signal left at T, a chain of one step)."""
