@@ -1,0 +1,101 @@
+"""Run a notebook in a fresh kernel and keep from its outputs only what is the same on every run."""
+
+import asyncio
+import base64
+import contextlib
+import copy
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from nbclient import NotebookClient
+from nbclient.exceptions import DeadKernelError
+from nbformat import NotebookNode
+
+from tools.lessons import METADATA, LessonError
+from tools.pictures import strip_png
+
+CELL_TIMEOUT = 300  # seconds; nbclient's own default is no limit
+NOTEBOOK_TIMEOUT = 900  # seconds; nbclient was once seen to wait for ever on a notebook with widgets
+
+# What a kernel sees, in the build and under nbval alike, whoever runs it.
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "OMP_NUM_THREADS": "2",  # sums are split in as many parts, so their last digits depend on it
+    "MKL_NUM_THREADS": "2",
+}
+# A view without its kernel shows an error; the picture and the text beside it stay.
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@contextlib.contextmanager
+def environment() -> Iterator[None]:
+    """Set ENVIRONMENT, and hide the user's own kernels and IPython start-up files, while the block runs."""
+    with tempfile.TemporaryDirectory(prefix="ddpm-kernels-") as folder:
+        values = {**ENVIRONMENT, "IPYTHONDIR": f"{folder}/ipython", "JUPYTER_DATA_DIR": f"{folder}/jupyter"}
+        before = {name: os.environ.get(name) for name in values}
+        os.environ.update(values)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
+
+
+def warm_font_cache() -> None:
+    """matplotlib builds its font list once per machine and says so on stderr; let that happen outside a notebook."""
+    import matplotlib.font_manager  # noqa: F401
+
+
+def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """A copy of ``notebook`` with the outputs of a run in ``folder``. A kernel that dies is given one more try."""
+    warm_font_cache()
+    try:
+        done = _run(notebook, folder)
+    except DeadKernelError:
+        done = _run(notebook, folder)
+    done.metadata = copy.deepcopy(METADATA)
+    for cell in done.cells:
+        clean_outputs(cell)
+    return done
+
+
+def _run(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    copied = copy.deepcopy(notebook)
+    client = NotebookClient(
+        copied,
+        timeout=CELL_TIMEOUT,
+        startup_timeout=120,
+        kernel_name="python3",
+        record_timing=False,
+        store_widget_state=False,  # 100 KB of random ids
+        coalesce_streams=True,  # how print is cut into messages depends on timing
+        resources={"metadata": {"path": str(folder)}},
+    )
+
+    async def run() -> None:
+        await asyncio.wait_for(client.async_execute(), NOTEBOOK_TIMEOUT)
+
+    with environment():
+        asyncio.run(run())
+    return copied
+
+
+def clean_outputs(cell: NotebookNode) -> None:
+    """Drop what changes from run to run: widget ids, and matplotlib's version inside pictures."""
+    for output in cell.get("outputs", ()):
+        data = output.get("data", {})
+        if data.pop(WIDGET_VIEW, None) is not None and "image/png" not in data:
+            raise LessonError(
+                f"a widget without a picture shows nothing where no kernel runs; cell {cell.source[:60]!r} "
+                "must display one that carries image/png in its mime bundle"
+            )
+        if "image/png" in data:
+            data["image/png"] = base64.b64encode(strip_png(base64.b64decode(data["image/png"]))).decode() + "\n"
+        if output.get("output_type") in ("display_data", "execute_result"):
+            output["metadata"] = {}
