@@ -1,0 +1,92 @@
+# Everything a person does here starts with `make`. `make` alone says what there is.
+#
+#   make lab ARGS='--no-browser --port 8899'    ARGS goes to JupyterLab (lab) or to pytest (test)
+#   make lab PYTHON=python3.12                  another Python
+#   make lab TORCH_INDEX=URL                    another source for torch (README, "A smaller torch")
+
+PYTHON ?= python3
+ARGS ?=
+
+# torch is installed in a step of its own, because the right file for it differs from machine to machine
+# (CPU, CUDA, a local build); requirements/lock.txt holds everything else, with hashes.
+TORCH ?= 2.13.0
+TORCH_INDEX ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --no-input
+
+# The stamp says that the set-up is done. Its name holds what its date cannot: which torch was asked for, and
+# where the folder is (a folder that was moved needs its editable install again).
+STAMP := $(VENV)/.ready-$(TORCH)-$(shell pwd | cksum | cut -d' ' -f1)
+
+.PHONY: help lab test course build lint format lock clean
+
+help:
+	@echo 'make lab      open the course in JupyterLab (the first time: sets everything up, minutes)'
+	@echo 'make test     prove it: style, types, unit tests, every notebook, the browser'
+	@echo 'make course   run every notebook without a screen and write the reading site'
+	@echo
+	@echo 'make build    rebuild the notebooks from notebooks/source'
+	@echo 'make lint     only style and types'
+	@echo 'make format   let ruff lay the code out'
+	@echo 'make lock     choose the pinned versions anew, from the ranges in pyproject.toml'
+	@echo 'make clean    remove the environment and what was built (never your notebooks)'
+	@echo
+	@echo "ARGS is passed on: make lab ARGS='--no-browser --port 8899', make test ARGS='tests/setup -x'"
+
+lab: $(STAMP)
+	$(PY) -m jupyterlab notebooks/00_start_here.ipynb $(ARGS)
+
+# Cheap stages first: the first one that fails ends the run.
+test: lint
+	@echo '== tests: unit, notebooks, browser =='
+	$(PY) -m pytest $(ARGS)
+
+lint: $(STAMP)
+	@echo '== style =='
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	@echo '== types =='
+	$(PY) -m mypy
+
+format: $(STAMP)
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+build: $(STAMP)
+	$(PY) tools/build.py
+
+course: build
+	$(PY) tools/site.py
+
+lock: $(STAMP)
+	$(PIP) install --quiet 'uv>=0.13,<0.14'
+	$(PY) requirements/lock.py $(TORCH)
+
+clean:
+	rm -rf $(VENV) build dist docs/_build *.egg-info
+
+# The prerequisites are what the environment is made from; an edited one makes it again.
+$(STAMP): requirements/lock.txt requirements/constraints.txt pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { \
+	  echo "This needs Python 3.11 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo 'not here')."; \
+	  echo "Fix: install one of these and name it, for example: make lab PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	  echo "This Python cannot make virtual environments: Debian and Ubuntu ship that apart."; \
+	  echo "Fix: sudo apt-get install python3-venv"; exit 1; }
+	@rm -f $(VENV)/.ready-*
+	@echo '== set-up 1/4: environment in $(VENV) =='
+	@$(PYTHON) -m venv $(VENV)
+	@echo '== set-up 2/4: the locked packages (one or two minutes) =='
+	@$(PIP) install -qq --require-hashes --only-binary :all: -r requirements/lock.txt
+	@echo '== set-up 3/4: torch $(TORCH) (from 200 MB to several GB, README says how to choose) =='
+	@# torch may bring its own companions but must leave every locked version as it is. Its own pin is taken
+	@# out of the constraints so that `make TORCH=...` can try another version of it.
+	@grep -v '^torch==' requirements/constraints.txt > $(VENV)/constraints-without-torch.txt
+	@$(PIP) install -qq -c $(VENV)/constraints-without-torch.txt \
+	  $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==$(TORCH)
+	@echo '== set-up 4/4: this package =='
+	@$(PIP) install -qq --no-deps --no-build-isolation -e .
+	@$(PIP) check
+	@touch $@
