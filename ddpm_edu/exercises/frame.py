@@ -1,0 +1,93 @@
+"""How an exercise works: a check calls the learner's function, and the page goes on whatever the outcome.
+
+- An untouched blank (``raise NotImplementedError``) makes the check *print* "not yet": Run All does not stop.
+- A wrong answer raises :class:`CheckFailed`, shown as one line that names the likely mistake.
+- A right answer prints a tick, and :func:`or_library` then keeps the learner's function for the rest of the page.
+
+A check judges by oracles (exact moments, Bayes on a grid), never by comparing with the library alone.
+"""
+
+import functools
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Functions that passed. Kept alive on purpose: an id() could be given to another function later.
+_passed: list[Callable[..., Any]] = []
+
+
+class CheckFailed(AssertionError):
+    """A wrong answer. The message says what was expected, what came, and the likely mistake."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the learner needs the message, not our stack."""
+        return [f"\x1b[31mNot right yet.\x1b[0m {self}"]
+
+
+def check(title: str) -> Callable[[Callable[[Callable[..., Any]], None]], Callable[[Callable[..., Any]], None]]:
+    """Turns ``examine(f)``, which raises CheckFailed when f is wrong, into the check that notebooks call."""
+
+    def decorate(examine: Callable[[Callable[..., Any]], None]) -> Callable[[Callable[..., Any]], None]:
+        @functools.wraps(examine)
+        def run(f: Callable[..., Any]) -> None:
+            try:
+                examine(f)
+            except NotImplementedError:
+                print(f"[ ] {title}: not yet. Fill in the blank above, then run this cell again.")
+                return
+            _passed.append(f)
+            print(f"[x] {title}: right.")
+
+        return run
+
+    return decorate
+
+
+def or_library(mine: F, library: F) -> F:
+    """The learner's function if its check passed, else the library's, so that the rest of the page works."""
+    if any(mine is f for f in _passed):
+        print(f"going on with your {mine.__name__}")
+        return mine
+    print(f"going on with the library's {library.__name__}")
+    return library
+
+
+def call(f: Callable[..., Any], *args: Any) -> Any:
+    """f(*args), with f's own failures told as a wrong answer, and with a guard on what it must leave alone."""
+    before = [a.clone() if isinstance(a, Tensor) else a for a in args]
+    try:
+        result = f(*args)
+    except (NotImplementedError, CheckFailed):
+        raise
+    except Exception as error:
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"line {line.lineno}: {line.line}" if line.line else f"line {line.lineno}"
+        raise CheckFailed(f"Your function stopped with {type(error).__name__}: {error} ({where})") from error
+    for a, b in zip(args, before, strict=True):
+        if isinstance(a, Tensor) and not torch.equal(a, b):
+            raise CheckFailed(
+                "Your function changed its input in place (x *= ..., or x += ...): the caller's image is now spoiled. "
+                "Make a new tensor: x = a * x + ..."
+            )
+    return result
+
+
+def tensor_like(result: Any, shape: tuple[int, ...], what: str) -> Tensor:
+    """``result`` as float64, after refusing None, other types, another shape and non-finite values."""
+    if result is None:
+        raise CheckFailed(f"Your function returned None where {what} was expected. Did you forget `return`?")
+    if not isinstance(result, Tensor):
+        raise CheckFailed(f"{what}: expected a tensor, got {type(result).__name__}.")
+    if tuple(result.shape) != shape:
+        raise CheckFailed(
+            f"{what}: expected shape {shape}, got {tuple(result.shape)}. A table indexed with t has shape (N,); "
+            "at(table, t, x) shapes it to (N, 1, ..., 1) so that each sample gets its own value."
+        )
+    if not result.isfinite().all():
+        raise CheckFailed(f"{what}: {int((~result.isfinite()).sum())} values are NaN or infinite (a root of a negative number? 0/0?).")
+    return result.double()
