@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-HEADER = "# Written by `make lock` from the ranges in pyproject.toml. Do not edit: change a range and run it again.\n"
+HEADER = "# Written by `make lock` from the ranges in pyproject.toml: change one and run it again.\n"
 # What the Linux build of torch brings along; whichever of them fit are chosen by torch's own metadata.
 TORCH_STACK = re.compile(r"^(torch|triton|cuda-[\w-]+|nvidia-[\w-]+)==")
 
