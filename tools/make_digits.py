@@ -1,7 +1,7 @@
 """Write the 8x8 digits of scikit-learn as the two small IDX files that the package carries.
 
-Usage: ``python tools/make_digits.py [FOLDER]`` (default: ddpm_edu/data/files). Needs scikit-learn. The result depends
-on nothing but the data: no time stamp and no file name go into the gzip header.
+Usage: ``python tools/make_digits.py [FOLDER]`` (default: ddpm_edu/data/files). Needs scikit-learn. The result
+depends on nothing but the data: no time stamp and no file name go into the gzip header.
 """
 
 import gzip
@@ -17,7 +17,6 @@ FOLDER = Path(__file__).parents[1] / "ddpm_edu" / "data" / "files"
 
 def write_idx(path: Path, array: np.ndarray) -> None:
     """Write a uint8 array as a gzipped IDX file."""
-    assert array.dtype == np.uint8
     header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 0x08, array.ndim, *array.shape)
     with path.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=9, fileobj=raw, mtime=0) as packed:
         packed.write(header + array.tobytes())
