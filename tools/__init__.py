@@ -1,4 +1,4 @@
 """The workshop: what turns lesson sources into notebooks and notebooks into a reading site.
 
-Nothing here is part of the installed package; run the scripts from a checkout, e.g. ``python tools/build.py``.
+Nothing here is part of the installed package; run the scripts from a checkout: ``python tools/build.py``.
 """

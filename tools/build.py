@@ -1,8 +1,8 @@
 """Build the notebooks: notebooks/source/NN_name.py -> learner and solutions editions, executed, outputs kept.
 
-    python tools/build.py            both editions of every lesson
-    python tools/build.py 01_name    of these lessons only
-    python tools/build.py --check    execute nothing; exit 1 if a notebook does not come from its source
+python tools/build.py            both editions of every lesson
+python tools/build.py 01_name    of these lessons only
+python tools/build.py --check    execute nothing; exit 1 if a notebook does not come from its source
 """
 
 import argparse
@@ -15,18 +15,21 @@ import nbformat
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as a script: modules come from the root, and tools/site.py must not stand for Python's own
+if (
+    not __package__
+):  # run as a script: modules come from the root, and tools/site.py must not stand for Python's own
     sys.path[0] = str(ROOT)
 
 from tools import kernels, lessons  # noqa: E402
 
 
 def target(root: Path, source: Path, edition: lessons.Edition) -> Path:
+    """Where an edition of a lesson is written."""
     return root / edition.folder / f"{source.stem}.ipynb"
 
 
 def build(root: Path, names: Iterable[str] = ()) -> Iterator[Path]:
-    """Write both editions of the named lessons (all if none is named) below ``root``; yields each as it is done."""
+    """Write both editions of the named lessons (all if none is named); yields each when done."""
     known = {source.stem: source for source in lessons.sources(root)}
     if unknown := set(names) - set(known):
         raise lessons.LessonError(f"no lesson {sorted(unknown)}; there are {sorted(known)}")
@@ -45,7 +48,7 @@ def identity(notebook: NotebookNode) -> list[tuple[str, str, str, list[str]]]:
 
 
 def check(root: Path) -> list[str]:
-    """One line for each notebook below ``root`` that is missing, has no source, or is not what its source gives."""
+    """One line for each notebook that is missing, without source, or not what its source gives."""
     problems, expected = [], set()
     for source in lessons.sources(root):
         for edition in lessons.EDITIONS:
@@ -55,14 +58,21 @@ def check(root: Path) -> list[str]:
             if not path.exists():
                 problems.append(f"{shown} is missing: run python tools/build.py {source.stem}")
             elif identity(nbformat.read(path, 4)) != identity(lessons.make(source, edition)):
-                problems.append(f"{shown} is not what its source gives: run python tools/build.py {source.stem}")
+                problems.append(
+                    f"{shown} is not what its source gives: run python tools/build.py {source.stem}"
+                )
     present = {path for edition in lessons.EDITIONS for path in (root / edition.folder).glob("*.ipynb")}
     return problems + [f"{path.relative_to(root)} has no source" for path in sorted(present - expected)]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="lessons, e.g. 01_forward_noising (default: all)")
+    """Read the command line, build or check, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="lessons, e.g. 01_forward_noising (default: all)"
+    )
     parser.add_argument("--check", action="store_true", help="compare only, execute nothing")
     given = parser.parse_args()
     try:

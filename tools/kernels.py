@@ -32,28 +32,39 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 @contextlib.contextmanager
-def environment() -> Iterator[None]:
-    """Set ENVIRONMENT, and hide the user's own kernels and IPython start-up files, while the block runs."""
-    with tempfile.TemporaryDirectory(prefix="ddpm-kernels-") as folder:
-        values = {**ENVIRONMENT, "IPYTHONDIR": f"{folder}/ipython", "JUPYTER_DATA_DIR": f"{folder}/jupyter"}
-        before = {name: os.environ.get(name) for name in values}
-        os.environ.update(values)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value
+def environment(home: Path) -> Iterator[None]:
+    """Kernels started in this block see ENVIRONMENT, and none of the user's own kernels or IPython settings.
+
+    ``home`` is an empty folder of ours that lives as long as those kernels: they keep their history there.
+    """
+    values = {**ENVIRONMENT, **own_ipython(home), "JUPYTER_DATA_DIR": str(home / "jupyter")}
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def own_ipython(home: Path) -> dict[str, str]:
+    """An IPython folder below ``home``, and the variable that makes kernels use it."""
+    profile = home / "ipython/profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    # Each kernel would warn that its loopback connection is not encrypted.
+    (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n")
+    return {"IPYTHONDIR": str(home / "ipython")}
 
 
 def warm_font_cache() -> None:
-    """matplotlib builds its font list once per machine and says so on stderr; let that happen outside a notebook."""
+    """matplotlib builds its font list once per machine and says so on stderr: not in a notebook, please."""
     import matplotlib.font_manager  # noqa: F401
 
 
 def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """A copy of ``notebook`` with the outputs of a run in ``folder``. A kernel that dies is given one more try."""
+    """A copy of ``notebook`` with the outputs of a run in ``folder``. A kernel that dies is tried again."""
     warm_font_cache()
     try:
         done = _run(notebook, folder)
@@ -79,9 +90,15 @@ def _run(notebook: NotebookNode, folder: Path) -> NotebookNode:
     )
 
     async def run() -> None:
-        await asyncio.wait_for(client.async_execute(), NOTEBOOK_TIMEOUT)
+        try:
+            async with asyncio.timeout(NOTEBOOK_TIMEOUT) as limit:
+                await client.async_execute()
+        except (TimeoutError, DeadKernelError) as error:  # nbclient calls a cancelled run a dead kernel
+            if limit.expired():
+                raise LessonError(f"a notebook did not end within {NOTEBOOK_TIMEOUT} s and was given up") from error
+            raise
 
-    with environment():
+    with tempfile.TemporaryDirectory(prefix="ddpm-kernel-") as home, environment(Path(home)):
         asyncio.run(run())
     return copied
 

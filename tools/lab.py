@@ -1,7 +1,7 @@
 """A real JupyterLab of our own, and a real Chromium to drive it. Used by tests/browser and tools/shoot.py.
 
-The server has its own settings, kernels and copy of the notebooks, on a free port with a token of its own; it is
-ended as a process group, kernels included. Nothing of the user's Jupyter is read or written.
+The server has its own settings, kernels and copy of the notebooks, on a free port with a token of its own;
+it is ended as a process group, kernels included. Nothing of the user's Jupyter is read or written.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-from tools.kernels import ENVIRONMENT
+from tools.kernels import ENVIRONMENT, own_ipython
 
 BROWSERS = ("/usr/bin/chromium", "/usr/bin/google-chrome")
 # No sandbox: it needs rights that containers do not have. The rest keeps Chromium from calling home.
@@ -39,7 +39,10 @@ FLAGS = [
     "--force-color-profile=srgb",
 ]
 SETTINGS: dict[str, dict[str, object]] = {
-    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},  # no pop-up
+    "@jupyterlab/apputils-extension/notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+    },  # no pop-up
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # every cell is in the page
     "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
 }
@@ -58,6 +61,7 @@ def chromium_path() -> str | None:
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
+    """A headless browser for the length of the block. Raises LabError where none is installed."""
     path = chromium_path()
     if path is None:
         raise LabError("no browser: install Debian's chromium, or set CHROMIUM to the path of one")
@@ -78,7 +82,7 @@ class Traffic:
 
 
 def watch(page: Page, home: str) -> Traffic:
-    """Record the page's requests to anywhere but ``home`` (http://host:port or file://), and its console errors."""
+    """Record the page's requests to anywhere but ``home`` (http://host:port), and its console errors."""
     traffic = Traffic()
     allowed = (f"{home}/", home.replace("http", "ws", 1) + "/", "data:", "blob:")
 
@@ -106,7 +110,7 @@ class Lab:
         """Open a notebook, e.g. ``notebooks/01_name.ipynb``, and wait until its kernel is ready."""
         page.goto(f"{self.url}/lab/tree/{path}?token={self.token}&reset")
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-        # The toolbar says "idle" before the kernel is connected; a cell run in between is lost. So ask the app.
+        # The toolbar says "idle" before the kernel is connected; a cell run in between is lost. Ask the app.
         page.wait_for_function(
             """() => {
                 const kernel = window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel;
@@ -116,7 +120,7 @@ class Lab:
         )
 
     def run_all(self, page: Page, seconds: int = 240) -> None:
-        """Run all cells. Raises LabError at the time limit or where a cell shows an error or writes to stderr."""
+        """Run all cells. Raises LabError at the time limit, or where a cell shows an error or stderr."""
         # Prompts such as [3] are no sign of a run: the stored ones are there before it.
         done = page.evaluate(
             """(ms) => Promise.race([
@@ -149,15 +153,19 @@ def _exactly(label: str) -> re.Pattern[str]:
 
 @contextlib.contextmanager
 def jupyterlab(notebooks: Path) -> Iterator[Lab]:
-    """Start JupyterLab on a copy of the folder ``notebooks`` (shown there as notebooks/) and stop it at the end."""
+    """Start JupyterLab on a copy of the folder ``notebooks``, there called notebooks/; stop it at the end."""
     with tempfile.TemporaryDirectory(prefix="ddpm-lab-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
-        shutil.copytree(notebooks, home / "root/notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+        shutil.copytree(
+            notebooks, home / "root/notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints")
+        )
         for name, values in SETTINGS.items():
             file = home / "settings" / f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(values))
-        lab = Lab(f"http://127.0.0.1:{_free_port()}", secrets.token_hex(16), home / "root", home / "server.log")
+        lab = Lab(
+            f"http://127.0.0.1:{_free_port()}", secrets.token_hex(16), home / "root", home / "server.log"
+        )
         with _process(_command(lab), {**os.environ, **ENVIRONMENT, **_own_folders(home)}, lab.log) as process:
             _wait_until(lambda: _answers(lab), process, lab.log)
             yield lab
@@ -184,9 +192,8 @@ def _own_folders(home: Path) -> dict[str, str]:
         "JUPYTER_RUNTIME_DIR": "runtime",
         "JUPYTERLAB_SETTINGS_DIR": "settings",
         "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-        "IPYTHONDIR": "ipython",
     }
-    return {name: str(home / folder) for name, folder in names.items()}
+    return {name: str(home / folder) for name, folder in names.items()} | own_ipython(home)
 
 
 def _free_port() -> int:
@@ -197,7 +204,7 @@ def _free_port() -> int:
 
 def _answers(lab: Lab) -> bool:
     try:
-        urllib.request.urlopen(f"{lab.url}/api/status?token={lab.token}", timeout=2).close()
+        urllib.request.urlopen(f"{lab.url}/api/status?token={lab.token}", timeout=2).close()  # noqa: S310
     except OSError:
         return False
     return True

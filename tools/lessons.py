@@ -17,8 +17,8 @@ from nbformat import NotebookNode
 BLANK = "raise NotImplementedError  # your code here"
 BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
 
-# Every source starts with exactly this: jupytext then opens it as a notebook in JupyterLab, on the right kernel,
-# and saving it there writes the same bytes back (no version numbers that change from machine to machine).
+# Every source starts with exactly this: jupytext then opens it as a notebook in JupyterLab, on the right
+# kernel, and saving it there writes the same bytes back (no version that changes from machine to machine).
 HEADER = """\
 # ---
 # jupyter:
@@ -39,7 +39,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},  # no version: it would differ between machines
 }
-# A solution line shorter than this ("return x", "else:") may stand elsewhere in a page without giving anything away.
+# A solution line shorter than this ("return x", "else:") may stand elsewhere without giving anything away.
 LEAK_LENGTH = 16
 
 
@@ -67,6 +67,7 @@ def sources(root: Path) -> list[Path]:
 
 
 def tags(cell: NotebookNode) -> set[str]:
+    """The tags of a cell."""
     return set(cell.metadata.get("tags", ()))
 
 
@@ -74,12 +75,14 @@ def make(source: Path, edition: Edition) -> NotebookNode:
     """The unexecuted notebook of one edition. Raises LessonError where header, markers or tags do not fit."""
     text = source.read_text(encoding="utf-8")
     if not text.startswith(HEADER):
-        raise LessonError(f"{source.name}: the file must start with tools.lessons.HEADER, unchanged, so that it opens in JupyterLab")
+        raise LessonError(
+            f"{source.name} must start with the header of tools/lessons.py, unchanged, to open in JupyterLab"
+        )
     lesson = jupytext.reads(text, fmt="py:percent")
-    cells = [_edit(cell, edition, source.name) for cell in lesson.cells]
-    notebook = nbformat.v4.new_notebook(cells=[cell for cell in cells if cell is not None], metadata=METADATA)
+    cells = [edited for cell in lesson.cells if (edited := _edit(cell, edition, source.name)) is not None]
+    _number_repeated_ids(cells)
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
     notebook.nbformat_minor = 5
-    _number_repeated_ids(notebook)
     if edition is LEARNER and (found := leaks(notebook, solution_lines(lesson))):
         raise LessonError(f"{source.name}: the learner edition shows solution lines: {found}")
     return notebook
@@ -90,7 +93,7 @@ def _edit(cell: NotebookNode, edition: Edition, where: str) -> NotebookNode | No
     if edition.foreign_tag in tags(cell):
         return None
     text, kept = cell.source, sorted(tags(cell))
-    # The id comes from the source as written: the same in both editions, unmoved when other cells come and go.
+    # The id comes from the source as written: the same in both editions, whatever cells come and go.
     identity = hashlib.sha256(f"{cell.cell_type}\n{text}".encode()).hexdigest()[:10]
     if cell.cell_type == "code":
         text = blank_out(text) if edition is LEARNER else drop_markers(text)
@@ -104,15 +107,15 @@ def _edit(cell: NotebookNode, edition: Edition, where: str) -> NotebookNode | No
     return make_cell(text, id=identity, metadata={"tags": kept} if kept else {})
 
 
-def _number_repeated_ids(notebook: NotebookNode) -> None:
+def _number_repeated_ids(cells: list[NotebookNode]) -> None:
     seen: dict[str, int] = {}
-    for cell in notebook.cells:
+    for cell in cells:
         seen[cell.id] = seen.get(cell.id, 0) + 1
         if seen[cell.id] > 1:
             cell.id = f"{cell.id}-{seen[cell.id]}"
 
 
-# --- solutions ---------------------------------------------------------------------------------------------------
+# --- solutions ---
 
 
 def _assert_markers_fit(cell: NotebookNode, where: str) -> None:
@@ -123,7 +126,9 @@ def _assert_markers_fit(cell: NotebookNode, where: str) -> None:
     if loose or marks != [BEGIN, END] * (len(marks) // 2):
         raise LessonError(f"{where}: markers must alternate {BEGIN} / {END}, each alone on its line; cell {opening}")
     if bool(marks) != exercise:
-        raise LessonError(f"{where}: a cell has solution markers exactly if it is code tagged 'exercise'; cell {opening}")
+        raise LessonError(
+            f"{where}: a cell has solution markers exactly if it is code tagged 'exercise'; cell {opening}"
+        )
 
 
 def _walk(text: str) -> list[tuple[str, bool, bool]]:
@@ -149,6 +154,7 @@ def blank_out(text: str) -> str:
 
 
 def drop_markers(text: str) -> str:
+    """The text without its marker lines: the solutions edition."""
     return "\n".join(line for line, _, marker in _walk(text) if not marker)
 
 
@@ -176,9 +182,9 @@ def printed(cell: NotebookNode) -> list[str]:
     return [text for text in texts if text]
 
 
-# --- links -------------------------------------------------------------------------------------------------------
+# --- links ---
 
-# Code and maths come first in the alternation, so that `a[0](x)` and $\mathbb{E}[x](t)$ are never taken for links.
+# Code and maths come first, so that `a[0](x)` and $\mathbb{E}[x](t)$ are never taken for links.
 _LINK = re.compile(
     r"(?P<skip>```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$)"
     r"|(?P<head>\]\(|\b(?:src|href)=[\"'])(?P<target>[^)\"'\s]+)",

@@ -1,7 +1,7 @@
 """PNG files: without their version strings, and as thumbnails that can be compared.
 
-nbval leaves pictures out of its comparison, and byte equality is too much to ask: fonts and anti-aliasing differ
-between machines. A coarse grey thumbnail does not care about those, and does care about what is drawn.
+nbval leaves pictures out of its comparison, and byte equality is too much to ask: fonts and anti-aliasing
+differ between machines. A coarse grey thumbnail does not care about those, but does about what is drawn.
 """
 
 import io
@@ -14,11 +14,13 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXT_CHUNKS = {b"tEXt", b"iTXt", b"zTXt", b"tIME", b"eXIf"}
 SIDE = 48  # pixels of a thumbnail
 MEAN_TOLERANCE = 4.0  # grey levels of 255, averaged over the thumbnail
-PATCH_TOLERANCE = 40.0  # grey levels of 255, averaged over any 6 x 6 patch: one panel of several, gone or changed
+PATCH_TOLERANCE = (
+    40.0  # grey levels of 255, averaged over any 6 x 6 patch: one panel of several, gone or changed
+)
 
 
 def strip_png(png: bytes) -> bytes:
-    """The same pixels without text chunks (matplotlib writes its version there). Raises ValueError if not a PNG."""
+    """The same pixels without text chunks (one has matplotlib's version). Raises ValueError if not a PNG."""
     if not png.startswith(SIGNATURE):
         raise ValueError("not a PNG file: it does not start with the PNG signature")
     kept, at = [SIGNATURE], len(SIGNATURE)

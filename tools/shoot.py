@@ -3,8 +3,8 @@
     python tools/shoot.py notebooks/01_forward_noising.ipynb OUT_DIR              stored outputs, light theme
     python tools/shoot.py notebooks/01_forward_noising.ipynb OUT_DIR --run --theme both --width 1200
 
-Writes OUT_DIR/<name>-<theme>-01.png, -02.png ... from top to bottom, overlapping a little. ``--run`` runs all cells
-first, so that widgets are alive. Prints console errors and requests that left the machine, if there were any.
+Writes OUT_DIR/<name>-<theme>-01.png, -02.png ... from top to bottom, overlapping a little. ``--run`` runs all
+cells first, so that widgets are alive. Prints console errors and requests that left the machine, if any.
 """
 
 import argparse
@@ -37,7 +37,8 @@ def slices(page: Page) -> Iterator[bytes]:
     # The last cell's end, not scrollHeight: JupyterLab lets one scroll a page past the end.
     height, total = panel.evaluate(
         """panel => [panel.clientHeight,
-            Math.max(...[...panel.querySelectorAll('.jp-Cell')].map(cell => cell.getBoundingClientRect().bottom))
+            Math.max(...Array.from(
+                panel.querySelectorAll('.jp-Cell'), cell => cell.getBoundingClientRect().bottom))
             - panel.getBoundingClientRect().top + panel.scrollTop]"""
     )
     for top in range(0, max(1, round(total) - OVERLAP), height - OVERLAP):
@@ -47,15 +48,20 @@ def slices(page: Page) -> Iterator[bytes]:
 
 
 def shoot(lab: Lab, page: Page, notebook: Path, out: Path, themes: list[str], run: bool) -> list[Path]:
-    """Open ``notebook`` (a path below notebooks/), run it if asked, and write its slices; returns their paths."""
+    """Open ``notebook`` (below notebooks/), run it if asked, and write its slices; returns their paths."""
     lab.open(page, notebook.as_posix())
     for command in ("application:toggle-left-area", "application:toggle-right-area"):
-        page.evaluate("name => window.jupyterapp.commands.isToggled(name) && window.jupyterapp.commands.execute(name)", command)
+        page.evaluate(
+            "name => window.jupyterapp.commands.isToggled(name) && window.jupyterapp.commands.execute(name)",
+            command,
+        )
     if run:
         lab.run_all(page)
     written = []
     for theme in themes:
-        page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", THEMES[theme])
+        page.evaluate(
+            "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", THEMES[theme]
+        )
         settle(page)
         for number, png in enumerate(slices(page), start=1):
             written.append(out / f"{notebook.stem}-{theme}-{number:02d}.png")
@@ -64,7 +70,10 @@ def shoot(lab: Lab, page: Page, notebook: Path, out: Path, themes: list[str], ru
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Read the command line, take the pictures, and say what went wrong on the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("notebook", type=Path, help="a notebook below a folder called notebooks/")
     parser.add_argument("out", type=Path)
     parser.add_argument("--run", action="store_true", help="run all cells first")

@@ -1,0 +1,69 @@
+"""How pytest treats notebooks: nbval runs them as the build did, and pictures are compared too.
+
+nbval never compares pictures. Here their thumbnails are, with a tolerance (tools/pictures.py).
+"""
+
+import base64
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools import kernels
+from tools.pictures import same_picture
+
+_HOME = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    home = tempfile.TemporaryDirectory(prefix="ddpm-nbval-", ignore_cleanup_errors=True)
+    config.stash[_HOME] = Path(home.name)
+    config.add_cleanup(home.cleanup)
+
+
+def is_notebook_cell(item: pytest.Item) -> bool:
+    return type(item).__name__ == "IPyNbCell"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if any(is_notebook_cell(item) for item in session.items):
+        kernels.warm_font_cache()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """The set-up of a notebook's first cell starts its kernel."""
+    if not is_notebook_cell(item):
+        return (yield)
+    with kernels.environment(item.config.stash[_HOME]):
+        return (yield)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if not is_notebook_cell(item):
+        return
+    text_agrees = item.compare_outputs
+
+    def compare_outputs(now: list[Any], stored: list[Any], skip_compare: Any = None) -> bool:
+        if not text_agrees(now, stored, skip_compare):
+            return False
+        item.comparison_traceback += picture_faults(now, stored)
+        return not item.comparison_traceback
+
+    item.compare_outputs = compare_outputs
+
+
+def picture_faults(now: list[Any], stored: list[Any]) -> list[str]:
+    """One line for each picture that is not, to the eye, the one that is stored."""
+    new, old = pictures(now), pictures(stored)
+    if len(new) != len(old):
+        return [f"{len(old)} pictures are stored, the run made {len(new)}"]
+    pairs = enumerate(zip(new, old, strict=True), start=1)
+    return [f"picture {n}: {fault}" for n, (a, b) in pairs if (fault := same_picture(a, b))]
+
+
+def pictures(outputs: list[Any]) -> list[bytes]:
+    found = [output.get("data", {}).get("image/png") for output in outputs]
+    return [base64.b64decode(png) for png in found if png]
