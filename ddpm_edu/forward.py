@@ -77,12 +77,14 @@ def random_t(s: Schedule, n: int, generator: torch.Generator | None = None) -> T
 def squared_correlation(s: Schedule, variance: float = 1.0) -> Tensor:
     """corr(x_0, x_t)^2 = alpha_bar_t v / (alpha_bar_t v + 1 - alpha_bar_t) for t = 0..T, float64 (T + 1,).
 
-    v is the data's ``variance`` along the direction looked at: a pixel's, or a principal component's. It is the share of
-    x_t's variance there that still comes from x_0, and the best R^2 with which a straight line predicts one from the
-    other. Follows from DDPM, Eq. 4. Raises DataError when the variance is not positive.
+    v is the data's ``variance`` along the direction looked at: a pixel's, or a principal component's. The result is the
+    share of x_t's variance there that still comes from x_0, and the best R^2 with which a straight line predicts one
+    from the other. Follows from DDPM, Eq. 4. Raises DataError when the variance is not positive.
     """
     if not variance > 0:
-        raise DataError(f"variance must be > 0, got {variance!r}: a constant has no correlation. Fix: measure it on the data.")
+        raise DataError(
+            f"variance must be > 0, got {variance!r}: a constant has no correlation. Fix: measure it on the data."
+        )
     signal = s.alpha_bar * variance
     return signal / (signal + 1 - s.alpha_bar)
 
@@ -105,16 +107,20 @@ def _check_tensors(tensors: dict[str, Tensor]) -> None:
     (first, reference), *others = tensors.items()
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
-            raise ShapeError(f"{name} must be a torch tensor, got {type(tensor).__name__}. Fix: torch.as_tensor({name}).")
+            raise ShapeError(
+                f"{name} must be a torch tensor, got {type(tensor).__name__}. Fix: torch.as_tensor({name})."
+            )
         if not tensor.is_floating_point():
             raise DataError(
-                f"{name} is {str(tensor.dtype).removeprefix('torch.')}, and the forward process mixes real numbers in [-1, 1]. "
+                f"{name} is {str(tensor.dtype).removeprefix('torch.')}, and the forward process mixes real numbers in "
+                "[-1, 1]. "
                 f"Usual cause: raw pixels 0..255. Fix: data.to_model_range({name})."
             )
     if reference.ndim == 0 or len(reference) == 0:
         raise ShapeError(
             f"{first} is an empty batch, shape {tuple(reference.shape)}; at least one sample is needed. "
-            f"Usual cause: a filter that kept nothing, or a missing batch dimension. Fix: {first}[None] for a single sample."
+            f"Usual cause: a filter that kept nothing, or a missing batch dimension. Fix: {first}[None] for a single "
+            "sample."
         )
     if reference.ndim == 4 and reference.shape[3] in (1, 3, 4) and reference.shape[1] == reference.shape[2] > 4:
         raise ShapeError(
@@ -124,13 +130,15 @@ def _check_tensors(tensors: dict[str, Tensor]) -> None:
     for name, tensor in others:
         if tensor.shape != reference.shape:
             raise ShapeError(
-                f"{name} has shape {tuple(tensor.shape)} but {first} has {tuple(reference.shape)}; they must be equal, nothing "
+                f"{name} has shape {tuple(tensor.shape)} but {first} has {tuple(reference.shape)}; they must be equal, "
+                "nothing "
                 f"is broadcast. Usual cause: one sample's noise for a whole batch. Fix: torch.randn_like({first})."
             )
         if tensor.dtype != reference.dtype or tensor.device != reference.device:
             raise ShapeError(
                 f"{name} is {tensor.dtype} on {tensor.device} but {first} is {reference.dtype} on {reference.device}. "
-                f"Usual cause: a float64 array from NumPy beside float32 images. Fix: {name}.to({first}), or {first}.float()."
+                f"Usual cause: a float64 array from NumPy beside float32 images. Fix: {name}.to({first}), or "
+                f"{first}.float()."
             )
 
 

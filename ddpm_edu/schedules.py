@@ -114,7 +114,8 @@ def from_alpha_bar(alpha_bar: Tensor | Sequence[float], name: str = "from_alpha_
         t = int(rising[0]) + 1 if len(rising) else len(grid) - 1
         raise ScheduleError(
             f"{name}: alpha_bar must fall strictly and stay >= 0, but alpha_bar[{t}] = {grid[t].item():.6g} after "
-            f"{grid[t - 1].item():.6g}. Usual cause: the values are betas or sigmas. Fix: pass cumulative products of 1 - beta."
+            f"{grid[t - 1].item():.6g}. Usual cause: the values are betas or sigmas. Fix: pass cumulative products of "
+            "1 - beta."
         )
     return _warned(Schedule(name, torch.cat([grid.new_zeros(1), 1 - grid[1:] / grid[:-1]]), grid))
 
@@ -145,7 +146,8 @@ def linear_scaled(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.0
         raise ScheduleError(
             f"linear_scaled: T = {T} makes beta_T = {scale * end:.4g}, and a beta above 1 is no variance. "
             f"With beta_end = {end:g} this schedule needs T >= {math.ceil(1000 * end)}. "
-            "Usual cause: fewer steps than the scaling can carry. Fix: more steps, or cosine(T), which needs no scaling."
+            "Usual cause: fewer steps than the scaling can carry. Fix: more steps, or cosine(T), which needs no "
+            "scaling."
         )
     return _warned(_chain(torch.linspace(scale * start, scale * end, T, dtype=torch.float64), "linear_scaled"))
 
@@ -244,7 +246,9 @@ def zero_terminal_snr(schedule: Schedule) -> Schedule:
     Needs T >= 2.
     """
     if schedule.T < 2:
-        raise ScheduleError(f"zero_terminal_snr: needs T >= 2 (alpha_bar_1 stays, alpha_bar_T goes to 0), got T = {schedule.T}.")
+        raise ScheduleError(
+            f"zero_terminal_snr: needs T >= 2 (alpha_bar_1 stays, alpha_bar_T goes to 0), got T = {schedule.T}."
+        )
     root = schedule.alpha_bar.sqrt()
     root = (root - root[-1]) * root[1] / (root[1] - root[-1])
     root[0], root[-1] = 1, 0  # the clean end stays clean; the noisy end is exactly noise
@@ -277,7 +281,8 @@ def _warned(schedule: Schedule) -> Schedule:
         warnings.warn(
             f"{schedule.name}, T = {schedule.T}: signal is left at T, sqrt(alpha_bar_T) = {left:.4f} "
             f"(DDPM's is 0.0064). Samplers start from pure noise and will miss it. "
-            "Usual cause: DDPM's betas with fewer than 1000 steps. Fix: linear_scaled(T), cosine(T) or zero_terminal_snr(...).",
+            "Usual cause: DDPM's betas with fewer than 1000 steps. Fix: linear_scaled(T), cosine(T) or "
+            "zero_terminal_snr(...).",
             ScheduleWarning,
             stacklevel=3,
         )
@@ -290,11 +295,14 @@ def _warned(schedule: Schedule) -> Schedule:
 def _check_T(T: int) -> int:
     if isinstance(T, bool) or not isinstance(T, Integral):
         raise ScheduleError(
-            f"T must be an integer >= 1, got {T!r} of type {type(T).__name__}. Usual cause: T read from a file or computed "
+            f"T must be an integer >= 1, got {T!r} of type {type(T).__name__}. Usual cause: T read from a file or "
+            "computed "
             "by division. Fix: int(T)."
         )
     if T < 1:
-        raise ScheduleError(f"T must be an integer >= 1, got {T}. It counts the steps of the chain. Fix: for example T = 1000.")
+        raise ScheduleError(
+            f"T must be an integer >= 1, got {T}. It counts the steps of the chain. Fix: for example T = 1000."
+        )
     return int(T)
 
 
@@ -329,16 +337,22 @@ def _check_betas(betas: Tensor, name: str) -> None:
 
 def _as_table(values: Tensor | Sequence[float], name: str) -> Tensor:
     try:
-        table = torch.as_tensor(values).detach().to(device="cpu", dtype=torch.float64).clone()
+        table = torch.as_tensor(values, dtype=torch.float64).detach().cpu().clone()
     except (TypeError, ValueError, RuntimeError) as cause:
-        raise ScheduleError(f"{name}: expected a sequence of numbers, got {type(values).__name__} ({cause}).") from cause
+        raise ScheduleError(
+            f"{name}: expected a sequence of numbers, got {type(values).__name__} ({cause})."
+        ) from cause
     if table.ndim != 1 or len(table) == 0:
         raise ScheduleError(
-            f"{name}: expected a sequence of at least one number, got shape {tuple(table.shape)}. Fix: pass T values, one a step."
+            f"{name}: expected a sequence of at least one number, got shape {tuple(table.shape)}. Fix: pass T values, "
+            "one a step."
         )
     if not table.isfinite().all():
         bad = int(torch.nonzero(~table.isfinite())[0])
-        raise ScheduleError(f"{name}: value number {bad + 1} is {table[bad].item()}; all must be finite. Usual cause: 0/0 or log(0) upstream.")
+        raise ScheduleError(
+            f"{name}: value number {bad + 1} is {table[bad].item()}; all must be finite. Usual cause: 0/0 or log(0) "
+            "upstream."
+        )
     return table
 
 

@@ -10,8 +10,8 @@ def same(left: str, a: Tensor | float, right: str, b: Tensor | float, tolerance:
     """Prints that both sides are equal, exactly or to within ``tolerance``; raises CheckFailed where they differ.
 
     ``left`` and ``right`` name the two sides. Shapes must be equal; the comparison is in float64 and relative to the
-    largest magnitude on either side. ``tolerance=0`` claims bitwise equality and prints "exact". Otherwise the line says
-    within what, not by how much: the last digits are another processor's business.
+    largest magnitude on either side. ``tolerance=0`` claims bitwise equality and prints "exact". Otherwise the line
+    says within what, not by how much: the last digits are another processor's business.
     """
     x, y = (torch.as_tensor(v, dtype=torch.float64) for v in (a, b))
     if x.shape != y.shape:

@@ -89,5 +89,7 @@ def tensor_like(result: Any, shape: tuple[int, ...], what: str) -> Tensor:
             "at(table, t, x) shapes it to (N, 1, ..., 1) so that each sample gets its own value."
         )
     if not result.isfinite().all():
-        raise CheckFailed(f"{what}: {int((~result.isfinite()).sum())} values are NaN or infinite (a root of a negative number? 0/0?).")
+        raise CheckFailed(
+            f"{what}: {int((~result.isfinite()).sum())} values are NaN or infinite (a root of a negative number? 0/0?)."
+        )
     return result.double()

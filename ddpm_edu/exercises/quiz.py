@@ -55,7 +55,9 @@ class Quiz:
             parts.append(f"**{number}. {question.text}**\n")
             for letter, option in question.options.items():
                 verdict = "Right." if letter == question.right else "No."
-                parts.append(f"<details><summary>{letter}) {option.text}</summary>{verdict} {option.explanation}</details>\n")
+                parts.append(
+                    f"<details><summary>{letter}) {option.text}</summary>{verdict} {option.explanation}</details>\n"
+                )
         return "\n".join(parts)
 
     def __repr__(self) -> str:
@@ -70,7 +72,9 @@ def load(name: str) -> Quiz:
     """The quiz of a notebook, e.g. ``load("01_forward_noising")``. Raises DDPMError when there is none of that name."""
     source = resources.files(__package__) / "quizzes" / f"{name}.toml"
     if not source.is_file():
-        raise DDPMError(f"no quiz is called {name!r}. Usual cause: the notebook's number left out. Fix: e.g. 01_forward_noising.")
+        raise DDPMError(
+            f"no quiz is called {name!r}. Usual cause: the notebook's number left out. Fix: e.g. 01_forward_noising."
+        )
     return parse(source.read_text(encoding="utf-8"))
 
 
@@ -80,6 +84,8 @@ def parse(text: str) -> Quiz:
     for number, entry in enumerate(tomllib.loads(text)["question"], 1):
         options = {letter: Option(**option) for letter, option in entry["options"].items()}
         if entry["right"] not in options or not all(o.text and o.explanation for o in options.values()):
-            raise DDPMError(f"question {number}: the right letter must be an option, and every option needs text and explanation.")
+            raise DDPMError(
+                f"question {number}: the right letter must be an option, and every option needs text and explanation."
+            )
         questions.append(Question(entry["text"], options, entry["right"]))
     return Quiz(tuple(questions))
