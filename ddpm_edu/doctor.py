@@ -1,8 +1,8 @@
 """What is wrong with this installation, and how to put it right.
 
 Only the standard library is imported here, and torch is tried in a process of its own: the doctor must be
-able to speak where packages are missing, and to survive a torch that crashes on import. Every check takes what
-it looks at as an argument, so that the tests can show it an illness.
+able to speak where packages are missing, and to survive a torch that crashes on import. Every check takes
+what it looks at as an argument, so that the tests can show it an illness.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PACKAGE = "ddpm-edu"
 PYTHON_FROM, PYTHON_BELOW = (3, 11), (3, 15)
 DISK_NEEDED = 2 * 10**9  # bytes: Fashion-MNIST, CIFAR-10 and a few checkpoints
 REPAIR = "run `make lab` again, or: python -m pip install -c requirements/constraints.txt -e '.[lab]'"
-DATA = Path(__file__).parent / "data"
+DIGITS = Path(__file__).parent / "data" / "files"
 
 TORCH_PROBE = """
 import json, torch
@@ -132,7 +132,7 @@ def torch_and_device(python: str = sys.executable, seconds: float = 120) -> list
     ]
 
 
-def embedded_digits(folder: Path = DATA) -> Check:
+def embedded_digits(folder: Path = DIGITS) -> Check:
     """The images that the course carries with it are there and whole (gzip files carry a checksum)."""
     name, fix = "digits", "get the file again: git checkout -- ddpm_edu/data, or reinstall the package"
     files = sorted(folder.glob("*.gz"))
@@ -144,6 +144,21 @@ def embedded_digits(folder: Path = DATA) -> Check:
         except (OSError, EOFError, zlib.error) as error:
             return Check(name, False, f"{file} is damaged ({error})", fix)
     return Check(name, True, f"{len(files)} files, whole")
+
+
+def fashion_mnist() -> Check:
+    """Whether Fashion-MNIST is here. Its absence is no illness: the lessons that use it say so and go on.
+
+    This imports the data room and torch with it, so it comes after torch has been seen to import.
+    """
+    name = "Fashion-MNIST (optional)"
+    try:
+        from ddpm_edu import data
+    except ImportError as error:
+        return Check(name, False, f"cannot be looked for ({error})", REPAIR)
+    how = "python -m ddpm_edu data fetch fashion-mnist"
+    absent = f"not here, and nothing needs it; to have it (30 MB): {how}"
+    return Check(name, True, "found" if data.fashion_mnist_available() else absent)
 
 
 def jupyter_kernel(kernel_name: str = "python3") -> Check:
@@ -200,11 +215,13 @@ def disk(folder: Path | None = None, needed: int = DISK_NEEDED) -> Check:
 
 def checks() -> list[Check]:
     """Every check, in the order in which one would repair."""
+    torch = torch_and_device()
     return [
         python_version(),
         package_versions(),
-        *torch_and_device(),
+        *torch,
         embedded_digits(),
+        *([fashion_mnist()] if all(check.ok for check in torch) else []),
         jupyter_kernel(),
         widgets(),
         disk(),
