@@ -8,6 +8,7 @@ in a naive bfloat16 version 1 - alpha_bar_t rounds to 0 and the first steps add 
 Results have x's dtype and device.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -87,6 +88,17 @@ def squared_correlation(s: Schedule, variance: float = 1.0) -> Tensor:
         )
     signal = s.alpha_bar * variance
     return signal / (signal + 1 - s.alpha_bar)
+
+
+def bits_left(s: Schedule, mean_square: float) -> float:
+    """What t = T still says about the data: KL(q(x_T | x_0) || N(0, I)) in bits per dimension.
+
+    1/2 (alpha_bar_T m - alpha_bar_T - log(1 - alpha_bar_T)) / log 2, m = ``mean_square`` the data's average x_0^2. It is
+    the bound's term L_T (DDPM, Eq. 5): no training lowers it. Infinite for a chain that adds nothing.
+    """
+    end = s.alpha_bar[-1].item()
+    nats = 0.5 * (end * mean_square - end - math.log1p(-end)) if end < 1 else math.inf
+    return nats / math.log(2)
 
 
 # ---------------------------------------------------------------- what every function of t shares

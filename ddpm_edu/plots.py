@@ -1,0 +1,112 @@
+"""The figures of the course. Each function returns a :class:`Picture`; as the last line of a cell it shows itself.
+
+No pyplot: no global state, nothing shown twice, and the same bytes whichever backend a learner has chosen.
+Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines differ in style as well.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ddpm_edu.data.ranges import to_uint8
+from ddpm_edu.errors import ShapeError
+from ddpm_edu.schedules import Schedule
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+DPI = 80
+
+
+class Picture(Figure):
+    """A matplotlib figure that shows itself in a notebook, as one PNG without dates or versions in it."""
+
+    def png(self) -> bytes:
+        """The picture as PNG bytes."""
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
+
+
+def picture(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Picture, list[Axes]]:
+    """An empty picture of ``width`` x ``height`` inches and its axes, row by row."""
+    figure = Picture(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    return figure, list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+
+
+def images(batch: Tensor, titles: Sequence[str] = (), columns: int | None = None, size: float = 1.6) -> Picture:
+    """A grid of images (N, C, H, W), C 1 or 3, in [-1, 1] (values outside are clipped), each with its title.
+
+    ``size``: inches a side. Raises ShapeError for another shape or a number of titles that does not fit.
+    """
+    if batch.ndim != 4 or batch.shape[1] not in (1, 3):
+        raise ShapeError(f"images must be (N, 1 or 3, H, W), got {tuple(batch.shape)}. Fix: batch[None] for one image.")
+    if titles and len(titles) != len(batch):
+        raise ShapeError(f"{len(titles)} titles for {len(batch)} images. Fix: one title an image, or none.")
+    columns = columns or len(batch)
+    rows = -(-len(batch) // columns)
+    figure, axes = picture(size * columns, (size + 0.25 * bool(titles)) * rows, rows, columns)
+    pixels = to_uint8(batch.float()).permute(0, 2, 3, 1).numpy()
+    for i, ax in enumerate(axes):
+        ax.set_axis_off()
+        if i < len(batch):
+            ax.imshow(pixels[i].squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            ax.set_title(titles[i] if titles else "", fontsize=10)
+    return figure
+
+
+def draw_curves(ax: Axes, x: Tensor, curves: Mapping[str, Tensor], xlabel: str, ylabel: str) -> None:
+    """Draws each named curve over x into ``ax``, labelled, in a colour and a line style of its own."""
+    for i, (name, y) in enumerate(curves.items()):
+        ax.plot(x, y, label=name, color=COLOURS[i % len(COLOURS)], linestyle=LINE_STYLES[i % len(LINE_STYLES)])
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.grid(alpha=0.3)
+    if len(curves) > 1:
+        ax.legend(fontsize=8)
+
+
+def curves(x: Tensor, named: Mapping[str, Tensor], xlabel: str, ylabel: str, log: bool = False) -> Picture:
+    """Named curves over x, all of shape (n,), in one panel; ``log`` makes the y axis logarithmic."""
+    figure, (ax,) = picture(6, 3)
+    draw_curves(ax, x, named, xlabel, ylabel)
+    if log:
+        ax.set_yscale("log")
+    return figure
+
+
+def compare_schedules(named: Mapping[str, Schedule]) -> Picture:
+    """alpha_bar and log10 SNR over t / T for each named schedule."""
+    figure, (left, right) = picture(10, 3.2, 1, 2)
+    for i, (name, s) in enumerate(named.items()):
+        style: dict[str, Any] = {
+            "color": COLOURS[i % len(COLOURS)],
+            "linestyle": LINE_STYLES[i % len(LINE_STYLES)],
+            "label": name,
+        }
+        share = torch.arange(1, s.T + 1) / s.T
+        left.plot(share, s.alpha_bar[1:], **style)
+        right.plot(share, s.snr[1:].log10(), **style)
+    left.set(xlabel="t / T", ylabel="alpha_bar (share of variance from the image)")
+    right.set(xlabel="t / T", ylabel="log10 of signal-to-noise ratio")
+    for ax in (left, right):
+        ax.grid(alpha=0.3)
+    left.legend(fontsize=8)
+    return figure
+
+
+def clouds(named: Mapping[str, Tensor], size: float = 2.0, limit: float = 3.5) -> Picture:
+    """Clouds of points (N, 2) side by side, all on the same axes from -limit to limit."""
+    figure, axes = picture(size * len(named), size + 0.35, 1, len(named))
+    for ax, (name, points) in zip(axes, named.items(), strict=True):
+        ax.plot(points[:, 0], points[:, 1], linestyle="", marker=".", markersize=2, alpha=0.5, color=COLOURS[0])
+        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[])
+        ax.set_title(name, fontsize=10)
+    return figure

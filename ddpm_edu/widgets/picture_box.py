@@ -1,0 +1,77 @@
+"""A box of controls with one picture: live with a kernel, and still a picture where none runs."""
+
+import base64
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import ipywidgets as W  # noqa: N812  (its documentation's own short name)
+
+NO_KERNEL = "An interactive widget: run this cell in JupyterLab and move the sliders."
+
+
+class Drawing(Protocol):
+    """What a PictureBox shows: a picture and its numbers, as functions of the controls' values."""
+
+    @property
+    def draw(self) -> Callable[..., bytes]:
+        """draw(**values) gives PNG bytes."""
+
+    @property
+    def describe(self) -> Callable[..., str]:
+        """describe(**values) gives one line of HTML with the numbers."""
+
+
+class PictureBox(W.VBox):
+    """Controls, a line of numbers and one picture that is redrawn when a control moves.
+
+    ``drawing.draw(**values)`` gives PNG bytes, ``drawing.describe(**values)`` the line of numbers; both take the
+    controls' values by name, and know nothing of widgets. The picture is one Image whose bytes are replaced, so nothing jumps or flickers, and the stored output of the
+    cell carries the same picture for pages without a kernel.
+    """
+
+    def __init__(
+        self,
+        controls: Mapping[str, W.ValueWidget],
+        drawing: Drawing,
+        css_class: str,
+        width: int,
+    ) -> None:
+        self.controls, self.drawing = dict(controls), drawing
+        self.image = W.Image(format="png", layout=W.Layout(width=f"{width}px", max_width="100%"))
+        self.readout = W.HTML()
+        columns = W.HBox(list(self.controls.values()), layout=W.Layout(flex_flow="row wrap"))
+        super().__init__([columns, self.readout, self.image])
+        self.add_class(css_class)
+        for control in self.controls.values():
+            control.observe(self.redraw, "value")
+        self.redraw()
+
+    def redraw(self, _change: Any = None) -> None:
+        """Draws the picture and writes the numbers for the controls' present values."""
+        values = {name: control.value for name, control in self.controls.items()}
+        try:
+            picture, numbers = self.drawing.draw(**values), self.drawing.describe(**values)
+        except ValueError as error:  # settings that no schedule can have: the message is the lesson
+            numbers = f"{type(error).__name__}: {error}"
+        else:
+            self.image.value = picture
+        # A live region: screen readers say the numbers when they change.
+        self.readout.value = f'<div class="ddpm-readout" role="status" aria-live="polite">{numbers}</div>'
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        data["image/png"] = base64.b64encode(self.image.value).decode()
+        data["text/plain"] = NO_KERNEL
+        return data, metadata
+
+
+def slider(value: int, low: int, high: int, name: str, step: int = 1) -> W.IntSlider:
+    """An integer slider labelled ``name``; arrow keys, Page Up/Down, Home and End move it."""
+    return W.IntSlider(value, low, high, step, description=name, style={"description_width": "70px"})
+
+
+def stops(value: float, options: list[float], name: str) -> W.SelectionSlider:
+    """A slider over given numbers. (A logarithmic one rounds to a grid, and shows another number than it was given.)"""
+    labelled = [(f"{option:g}", option) for option in options]
+    return W.SelectionSlider(options=labelled, value=value, description=name, style={"description_width": "70px"})

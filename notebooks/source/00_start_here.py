@@ -1,0 +1,121 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Start here
+#
+# A diffusion model learns to undo noise. Show it a million pictures at every stage of dissolving, and it learns what
+# pictures are; let it start from pure noise, and it makes new ones.
+#
+# This course builds one from the first equation to a trained model. Every equation is a Python function, every function
+# is tested against an answer known by other means, and you write the important ones yourself.
+#
+# **After this page you will**
+#
+# - know what the course contains and what it asks of you,
+# - know that your installation works, or what to mend,
+# - have dissolved a photograph with your own hand, and solved your first exercise.
+#
+# *Ten minutes; a few seconds of computing. Every page runs on a laptop, without a GPU and without a network.*
+
+# %% [markdown]
+# ## Is everything in place?
+#
+# Run the next cell: click into it and press **Shift+Enter**. Each line should begin with `[ok]`; where one does not, it
+# says what to do. (*Run > Run All Cells* runs the whole page.)
+
+# %% tags=["nbval-ignore-output"]
+from ddpm_edu import doctor
+
+doctor.summary()
+
+# %% [markdown]
+# ## Two minutes of fun
+#
+# Move the slider: with the mouse, or click it once and use the arrow keys. At t = 0 there is only the photograph, at
+# t = 1000 only noise, and the line above the picture gives the recipe for everything between.
+
+# %%
+from ddpm_edu import widgets
+
+photo = widgets.dissolve(t=300)
+print(f"at t = 300 the picture is {photo.drawing.at(300).std():.2f} standard deviations wide")
+photo
+
+# %% [markdown]
+# *What to see: the face stays recognisable for a surprisingly long time. Fine detail goes first, the large shapes and
+# the overall brightness go last. A model that walks this road backwards decides them in the opposite order: first the
+# layout, then the detail.*
+#
+# Nothing was learned here yet. Going forwards is plain arithmetic, and it is the subject of the next notebook. Going
+# back is what the rest of the course is about.
+
+# %% [markdown]
+# ## How an exercise works
+#
+# An exercise is a function with a blank. You fill in the blank and run the cell, then the **check** below it:
+#
+# - blank untouched: it says *not yet*, and the page runs on;
+# - something is wrong: it says what, and which mistake usually looks like that;
+# - right: you get a tick, and the page goes on **with your function** in place of the library's.
+#
+# Hints are folded: try first. The [solutions edition](solutions/00_start_here.ipynb) of each page shows one way to do it.
+#
+# ### Exercise 0.1: two weights
+#
+# *Difficulty 1 of 5, three minutes.*
+#
+# The recipe above mixes `a * photograph + b * noise`. Photograph and noise are independent, so their variances add:
+# $a^2$ of one and $b^2$ of the other. Given the share of variance to `keep` from the photograph, return `a` and `b` so
+# that the shares are `keep` and `1 - keep`.
+#
+# <details><summary>Hint 1</summary>The squares must add up to 1, not the weights themselves.</details>
+# <details><summary>Hint 2</summary>a² = keep. What is a?</details>
+
+# %% tags=["exercise"]
+def two_weights(keep):
+    """The weights (a, b) of image and noise: a^2 = keep, b^2 = 1 - keep. keep is a number from 0 to 1."""
+    # BEGIN SOLUTION
+    return keep**0.5, (1 - keep) ** 0.5
+    # END SOLUTION
+
+# %% tags=["check"]
+from ddpm_edu.exercises import start_here
+
+start_here.two_weights(two_weights)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *add up to 1, their squares do not* | the square roots are missing |
+# | *Are the two swapped?* | the first weight belongs to the image |
+# | *returned None* or *Two numbers are expected* | no `return`, or only one number |
+
+# %% [markdown]
+# ## The map
+#
+# | Notebook | What it is about |
+# |---|---|
+# | **00 Start here** | this page |
+# | [01 Forward noising](01_forward_noising.ipynb) | data dissolving into noise: one step, all steps at once, schedules, and the step back when x_0 is known |
+# | 02 The bound | what is optimised and why; three terms, each computed *(in preparation)* |
+# | 03 The epsilon loss | from the bound to one line of code *(in preparation)* |
+# | 04 The U-Net | the network, block by block *(in preparation)* |
+# | 05 Sampling | from noise back to data, with every sampler *(in preparation)* |
+# | 06 Evaluation | how good is it, honestly *(in preparation)* |
+# | 07 The full model | training for real: mixed precision, checkpoints, averaged weights *(in preparation)* |
+#
+# You need Python, some linear algebra, and the normal distribution. Everything else is built on the way.
+#
+# **Conventions that never vary.** Time runs t = 1..T as in the papers, and t = 0 means clean. Images are numbers from
+# -1 to 1, in batches of shape (N, C, H, W). Randomness comes from a generator that is passed in, so that every page
+# gives the same result twice.
+#
+# **Next:** [01 Forward noising](01_forward_noising.ipynb).
