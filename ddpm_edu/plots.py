@@ -5,6 +5,7 @@ Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines di
 """
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -109,4 +110,29 @@ def clouds(named: Mapping[str, Tensor], size: float = 2.0, limit: float = 3.5) -
         ax.plot(points[:, 0], points[:, 1], linestyle="", marker=".", markersize=2, alpha=0.5, color=COLOURS[0])
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[])
         ax.set_title(name, fontsize=10)
+    return figure
+
+
+def between(
+    s: Schedule, t: int, x0: float, x_t: float, posterior: tuple[float, float], simulated: Tensor | None = None
+) -> Picture:
+    """q(x_{t-1} | x_t, x_0) in one dimension, between what x_0 and what x_t say about x_{t-1}; t >= 2.
+
+    ``posterior``: its mean and variance; ``simulated``: draws of x_{t-1} to set beside it as a histogram, (n,).
+    """
+    figure, (ax,) = picture(7, 3.2)
+    z = torch.linspace(-3, 3, 601, dtype=torch.float64)
+    if simulated is not None:
+        ax.hist(simulated.flatten().numpy(), bins=60, range=(-3, 3), density=True, color="0.8", label="simulation")
+    alpha, before = s.alpha[t].item(), s.alpha_bar[t - 1].item()
+    known = {
+        f"q(x_{t - 1} | x_0 = {x0:g})": (before**0.5 * x0, 1 - before),
+        f"what x_{t} = {x_t:g} says": (x_t / alpha**0.5, s.beta[t].item() / alpha),
+        f"q(x_{t - 1} | x_{t}, x_0)": posterior,
+    }
+    for i, (name, (mean, variance)) in enumerate(known.items()):
+        density = torch.exp(-((z - mean) ** 2) / (2 * variance)) / (2 * math.pi * variance) ** 0.5
+        ax.plot(z, density, label=name, color=COLOURS[i], linestyle=("--", "-.", "-")[i])
+    ax.set(xlabel=f"x_{t - 1}", ylabel="density")
+    ax.legend(fontsize=8)
     return figure

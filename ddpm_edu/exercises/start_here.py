@@ -18,8 +18,8 @@ def two_weights(f: Callable[..., Any]) -> None:
         if not math.isclose(image**2 + noise**2, 1, abs_tol=1e-9):
             if math.isclose(image + noise, 1, abs_tol=1e-9):
                 raise CheckFailed(
-                    f"keep = {keep}: your weights {image:g} and {noise:g} add up to 1, their squares do not. Variances add, "
-                    "so it is the squares that must: take square roots."
+                    f"keep = {keep}: your weights {image:g} and {noise:g} add up to 1, their squares do not. "
+                    "Variances add, so it is the squares that must: take square roots."
                 )
             raise CheckFailed(
                 f"keep = {keep}: {image:g}^2 + {noise:g}^2 is {image**2 + noise**2:.3f}, and should be 1."

@@ -25,8 +25,8 @@ class PictureBox(W.VBox):
     """Controls, a line of numbers and one picture that is redrawn when a control moves.
 
     ``drawing.draw(**values)`` gives PNG bytes, ``drawing.describe(**values)`` the line of numbers; both take the
-    controls' values by name, and know nothing of widgets. The picture is one Image whose bytes are replaced, so nothing jumps or flickers, and the stored output of the
-    cell carries the same picture for pages without a kernel.
+    controls' values by name, and know nothing of widgets. The picture is one Image whose bytes are replaced, so nothing
+    jumps or flickers, and the stored output of the cell carries the same picture for pages without a kernel.
     """
 
     def __init__(
