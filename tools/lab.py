@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
 from tools.kernels import ENVIRONMENT, own_ipython
 
@@ -84,16 +84,19 @@ class Traffic:
 def watch(page: Page, home: str) -> Traffic:
     """Record the page's requests to anywhere but ``home`` (http://host:port), and its console errors."""
     traffic = Traffic()
-    allowed = (f"{home}/", home.replace("http", "ws", 1) + "/", "data:", "blob:")
+    allowed = (f"{home}/", home.replace("http", "ws", 1) + "/", "data:", "blob:", "about:blank")
 
     def note_request(url: str) -> None:
         if not url.startswith(allowed):
             traffic.outside.append(url)
 
+    def note_message(said: ConsoleMessage) -> None:
+        traffic.errors.append(f"{said.text} ({said.location.get('url', '')})")
+
     page.on("request", lambda request: note_request(request.url))
     page.on("websocket", lambda socket: note_request(socket.url))
     page.on("pageerror", lambda error: traffic.errors.append(str(error)))
-    page.on("console", lambda said: traffic.errors.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda said: note_message(said) if said.type == "error" else None)
     return traffic
 
 
@@ -156,16 +159,12 @@ def jupyterlab(notebooks: Path) -> Iterator[Lab]:
     """Start JupyterLab on a copy of the folder ``notebooks``, there called notebooks/; stop it at the end."""
     with tempfile.TemporaryDirectory(prefix="ddpm-lab-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
-        shutil.copytree(
-            notebooks, home / "root/notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints")
-        )
+        shutil.copytree(notebooks, home / "root/notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
         for name, values in SETTINGS.items():
             file = home / "settings" / f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(values))
-        lab = Lab(
-            f"http://127.0.0.1:{_free_port()}", secrets.token_hex(16), home / "root", home / "server.log"
-        )
+        lab = Lab(f"http://127.0.0.1:{_free_port()}", secrets.token_hex(16), home / "root", home / "server.log")
         with _process(_command(lab), {**os.environ, **ENVIRONMENT, **_own_folders(home)}, lab.log) as process:
             _wait_until(lambda: _answers(lab), process, lab.log)
             yield lab

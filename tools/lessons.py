@@ -76,7 +76,7 @@ def make(source: Path, edition: Edition) -> NotebookNode:
     text = source.read_text(encoding="utf-8")
     if not text.startswith(HEADER):
         raise LessonError(
-            f"{source.name} must start with the header of tools/lessons.py, unchanged, to open in JupyterLab"
+            f"{source.name} must start with exactly this header, or saving it from JupyterLab changes it:\n{HEADER}"
         )
     lesson = jupytext.reads(text, fmt="py:percent")
     cells = [edited for cell in lesson.cells if (edited := _edit(cell, edition, source.name)) is not None]
@@ -208,3 +208,8 @@ def move_links(text: str) -> str:
         return f"{found['head']}../{target}"
 
     return _LINK.sub(moved, text)
+
+
+def heading_anchor(title: str) -> str:
+    """What a link to a heading says after #, in JupyterLab; the reading site follows it."""
+    return title.replace(" ", "-")

@@ -1,0 +1,65 @@
+"""Fixtures that drive a real browser. A later lesson's widget test needs ``lab``, ``page`` and Widget (widget.py)."""
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tools.lab import Lab, chromium, chromium_path, jupyterlab, watch
+
+ROOT = Path(__file__).resolve().parents[2]
+ARTIFACTS = ROOT / "test-artifacts"
+_FAILED = pytest.StashKey[bool]()
+
+
+def need_browser(path: str | None, in_ci: bool) -> None:
+    """On a laptop these tests may be left out for want of a browser; in CI never."""
+    if path is None and in_ci:
+        pytest.fail("no browser found in CI: install Debian's chromium, or set CHROMIUM")
+    if path is None:
+        pytest.skip("no browser found: install chromium, or set CHROMIUM to the path of one")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    need_browser(chromium_path(), bool(os.environ.get("CI")))
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def lab(browser: Browser) -> Iterator[Lab]:
+    """JupyterLab on a copy of notebooks/: a test may edit what it opens."""
+    with jupyterlab(ROOT / "notebooks") as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A fresh page. At its end nothing may have left the machine or been said on the console."""
+    yield from watched_page(browser, lab.url, request)
+
+
+def watched_page(browser: Browser, home: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A fresh page for ``home``, with a screenshot where the test fails."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1600})
+    opened = context.new_page()
+    traffic = watch(opened, home)
+    yield opened
+    if request.node.stash.get(_FAILED, False):
+        ARTIFACTS.mkdir(exist_ok=True)
+        opened.screenshot(path=ARTIFACTS / f"{request.node.name}.png", full_page=True)
+    context.close()
+    assert traffic.outside == [], "requests left the machine"
+    assert traffic.errors == [], "the browser's console shows errors"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    report = yield
+    if report.when == "call":
+        item.stash[_FAILED] = report.failed
+    return report
