@@ -2,6 +2,7 @@
 
 project = "Denoising diffusion, taught exactly"
 html_title = project
+author = "the ddpm_edu authors"
 language = "en"
 extensions = ["myst_nb"]
 exclude_patterns = ["docs/index.md", "notebooks/source", "ddpm_edu", "tests", "tools"]
@@ -55,5 +56,6 @@ html_theme_options = {
 }
 html_context = {"default_mode": "auto"}  # the theme complains where it is not said
 html_static_path = ["_static"]
+html_css_files = ["course.css"]
 html_favicon = "_static/favicon.svg"
 html_copy_source = True  # for the theme's "download the notebook"

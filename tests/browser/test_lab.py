@@ -1,0 +1,70 @@
+"""What a learner does: opens a lesson in JupyterLab, runs all of it, and moves its sliders by keyboard."""
+
+import statistics
+
+import nbformat
+import numpy as np
+import pytest
+from playwright.sync_api import Page
+
+from ddpm_edu import schedules
+from tools.lab import Lab, LabError
+from tools.lessons import METADATA
+
+from .conftest import ROOT
+from .widget import Widget
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def test_start_here_opens_and_runs(lab: Lab, page: Page):
+    lab.open(page, "notebooks/00_start_here.ipynb")
+    lab.run_all(page)
+    photo = Widget(page, "ddpm-dissolve")
+    before = photo.pixels()
+    assert photo.press("t", "End") == "1000"
+    assert np.abs(photo.pixels() - before).mean() > 5
+
+
+def test_the_schedule_explorer_follows_its_sliders(lab: Lab, page: Page):
+    lab.open(page, "notebooks/01_forward_noising.ipynb")
+    lab.run_all(page)
+    explorer = Widget(page, "ddpm-schedule")
+    table = schedules.linear(T=1000, beta_start=1e-4, beta_end=0.02).alpha_bar
+
+    before = explorer.pixels()
+    assert before.std() > 10, "the picture is blank"
+    assert f"alpha_bar = {table[200]:.4f}" in explorer.readout()
+
+    assert explorer.press("t", "ArrowRight") == "201"
+    assert f"alpha_bar = {table[201]:.4f}" in explorer.readout()
+
+    assert explorer.press("t", "End") == "1000"
+    assert f"alpha_bar = {table[1000]:.4f}" in explorer.readout()
+    change = np.abs(explorer.pixels() - before)
+    right_half = change[:, change.shape[1] // 2 :]
+    assert right_half.mean() > 5, "photograph and cloud did not change"
+    assert change.mean() < 60, "everything changed: the picture was thrown away, not redrawn"
+
+    # A shorter schedule takes t along: t = 1000 is no longer there.
+    assert explorer.press("T", "ArrowLeft") == "990"
+    shorter = schedules.linear(T=990, beta_start=1e-4, beta_end=0.02).alpha_bar
+    assert f"at t = 990: alpha_bar = {shorter[990]:.4f}" in explorer.readout()
+
+    explorer.press("t", "Home", *["ArrowRight"] * 10)
+    times = explorer.latencies()
+    print(f"\nkey to pixels: median {statistics.median(times):.0f} ms, worst {max(times):.0f} ms of {len(times)}")
+
+
+def test_run_all_tells_of_an_error_and_of_stderr(lab: Lab, page: Page):
+    """The negative control of every test above: a notebook that fails, opened and run in the same way."""
+    for name, source in (("ZeroDivisionError", "1 / 0"), ("oh", "import sys\nprint('oh', file=sys.stderr)")):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)], metadata=METADATA)
+        nbformat.write(notebook, lab.folder / f"notebooks/bad_{name}.ipynb")
+        lab.open(page, f"notebooks/bad_{name}.ipynb")
+        with pytest.raises(LabError, match=name):
+            lab.run_all(page)
+
+
+def test_the_browser_never_edits_the_checkout(lab: Lab):
+    assert not lab.folder.is_relative_to(ROOT)
