@@ -93,12 +93,11 @@ def squared_correlation(s: Schedule, variance: float = 1.0) -> Tensor:
 def bits_left(s: Schedule, mean_square: float) -> float:
     """What t = T still says about the data: KL(q(x_T | x_0) || N(0, I)) in bits per dimension.
 
-    1/2 (alpha_bar_T m - alpha_bar_T - log(1 - alpha_bar_T)) / log 2, m = ``mean_square`` the data's average x_0^2. It is
-    the bound's term L_T (DDPM, Eq. 5): no training lowers it. Infinite for a chain that adds nothing.
+    1/2 (alpha_bar_T m - alpha_bar_T - log(1 - alpha_bar_T)) / log 2, with m = ``mean_square`` the data's average x_0^2.
+    It is the bound's term L_T (DDPM, Eq. 5): no training lowers it.
     """
     end = s.alpha_bar[-1].item()
-    nats = 0.5 * (end * mean_square - end - math.log1p(-end)) if end < 1 else math.inf
-    return nats / math.log(2)
+    return 0.5 * (end * mean_square - end - math.log1p(-end)) / math.log(2)
 
 
 # ---------------------------------------------------------------- what every function of t shares

@@ -277,3 +277,26 @@ def test_squared_correlation_golden():
         0.262,
         0.555,
     ]
+
+
+def test_bits_left_golden():
+    """L_T in bits per dimension for data of mean square 0.25."""
+    golden = {
+        schedules.linear(1000): "7.28e-06",
+        raw_400(): "3.26e-03",
+        schedules.linear_scaled(400): "6.56e-06",
+        schedules.cosine(1000): "4.4e-10",
+    }
+    for s, bits in golden.items():
+        digits = len(bits.split("e")[0]) - 2
+        assert f"{forward.bits_left(s, 0.25):.{digits}e}" == bits
+
+
+def test_bits_left_is_the_kl_divergence_by_integration():
+    s, x0 = raw_400(), 0.7
+    z = np.linspace(-12, 12, 200_001)
+    ab = np.prod(1 - np.linspace(1e-4, 0.02, 400))
+    q = np.exp(-((z - np.sqrt(ab) * x0) ** 2) / (2 * (1 - ab))) / np.sqrt(2 * np.pi * (1 - ab))
+    p = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    kl = np.trapezoid(np.where(q > 0, q * np.log(np.maximum(q, 1e-300) / p), 0), z)
+    assert math.isclose(forward.bits_left(s, x0**2), kl / math.log(2), rel_tol=1e-6)

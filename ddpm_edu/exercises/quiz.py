@@ -52,7 +52,7 @@ class Quiz:
         """Questions with each explanation folded away under its option."""
         parts = []
         for number, question in enumerate(self.questions, 1):
-            parts.append(f"**{number}. {question.text}**\n")
+            parts.append(f"\n**{number}. {question.text}**\n")
             for letter, option in question.options.items():
                 verdict = "Right." if letter == question.right else "No."
                 parts.append(

@@ -37,7 +37,7 @@ class SchedulePicture:
     def __init__(self, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.photo = to_model_range(photograph(size=64))[None]
-        self.points = moons(800, generator)
+        self.points = 2 * moons(800, generator)  # about unit variance
         self.photo_noise = torch.randn(self.photo.shape, generator=generator)
         self.point_noise = torch.randn(self.points.shape, generator=generator)
         self._build()

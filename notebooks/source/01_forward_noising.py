@@ -41,7 +41,8 @@ from ddpm_edu.forward import at
 
 digits = data.digits()
 images = digits.model_range()  # (N, 1, 8, 8), values from -1 to 1
-print(f"{len(digits)} digits of shape {tuple(images.shape[1:])}, from {images.min():.0f} to {images.max():.0f}")
+shape = tuple(images.shape[1:])
+print(f"{len(digits)} digits of shape {shape}, from {images.min():.0f} to {images.max():.0f}")
 plots.images(images[:10], [str(int(label)) for label in digits.labels[:10]], size=1)
 
 # %% [markdown]
@@ -173,15 +174,15 @@ plots.images(torch.cat(list(shown.values())), titles, 10, size=0.9)
 
 # %%
 a1, a2, b1, b2 = s.alpha[1], s.alpha[2], s.beta[1], s.beta[2]
-same("variance of the two noises, alpha_2 beta_1 + beta_2", a2 * b1 + b2, "1 - alpha_1 alpha_2", 1 - a1 * a2)
+same("both noises, alpha_2 beta_1 + beta_2", a2 * b1 + b2, "1 - alpha_1 alpha_2", 1 - a1 * a2)
 
-signal, variance = torch.ones(s.T + 1), torch.zeros(s.T + 1)
-signal, variance = signal.double(), variance.double()
+signal, variance = torch.ones_like(s.beta), torch.zeros_like(s.beta)
 for t in range(1, s.T + 1):
     signal[t] = s.alpha[t].sqrt() * signal[t - 1]
     variance[t] = s.alpha[t] * variance[t - 1] + s.beta[t]
-same("factor on x_0 after t steps", signal, "sqrt(alpha_1 ... alpha_t)", torch.cumprod(s.alpha, 0).sqrt())
-same("variance of all noise after t steps", variance, "1 - alpha_1 ... alpha_t", 1 - torch.cumprod(s.alpha, 0))
+product = torch.cumprod(s.alpha, 0)
+same("factor on x_0 after t steps", signal, "sqrt(alpha_1 ... alpha_t)", product.sqrt())
+same("variance of all noise after t steps", variance, "1 - alpha_1 ... alpha_t", 1 - product)
 
 # %% [markdown]
 # So after any number of steps there is one number that says everything: the product of all the shares kept,
@@ -218,7 +219,7 @@ alpha_bar = or_library(alpha_bar, schedules.cumulative)
 
 # %%
 same("alpha_bar(betas)", alpha_bar(s.beta[1:]), "s.alpha_bar", s.alpha_bar)
-print("DDPM's alpha_bar at t = 0, 100, 250, 500, 1000:", [f"{s.alpha_bar[t]:.4f}" for t in (0, 100, 250, 500, 1000)])
+print("DDPM's alpha_bar:", {t: f"{s.alpha_bar[t]:.5f}" for t in (0, 100, 250, 500, 1000)})
 
 # %% [markdown]
 # ### Exercise 1.3: the jump
@@ -256,24 +257,27 @@ q_sample = or_library(q_sample, forward.q_sample)
 # ### The loop and the jump: same law, another price
 #
 # They do not give the same *image*, as the noise differs. They give the same *distribution*: same mean, same variance,
-# and the same correlation with the image they started from. We walk 20,000 numbers with mean 0.3 and variance 0.25, and
+# and the same correlation with the image they started from. We walk 100,000 numbers with mean 0.3 and variance 0.25, and
 # send the same numbers through the jump.
 
 # %%
 g = torch.Generator().manual_seed(0)
-x0 = 0.3 + 0.5 * torch.randn(20_000, 1, generator=g)
+x0 = 0.3 + 0.5 * torch.randn(100_000, 1, generator=g)
 start = time.perf_counter()
 walked = x0
 for t in range(1, 301):
-    walked = q_step(s, walked, torch.full((20_000,), t), torch.randn(x0.shape, generator=g))
+    walked = q_step(s, walked, torch.full((len(x0),), t), torch.randn(x0.shape, generator=g))
 between = time.perf_counter()
-jumped = q_sample(s, x0, torch.full((20_000,), 300), torch.randn(x0.shape, generator=g))
-times = between - start, time.perf_counter() - between
+jumped = q_sample(s, x0, torch.full((len(x0),), 300), torch.randn(x0.shape, generator=g))
+print("less than a tenth of the time:", time.perf_counter() - between < (between - start) / 10)
 
+# %%
+ab = s.alpha_bar[300].item()
+total = ab * 0.25 + 1 - ab
+print(f"formula: mean {0.3 * ab**0.5:.2f}, variance {total:.2f}, squared correlation {ab * 0.25 / total:.2f}")
 for name, x in (("walked", walked), ("jumped", jumped)):
     correlation = torch.corrcoef(torch.stack([x0.flatten(), x.flatten()]))[0, 1]
-    print(f"{name}: mean {x.mean():.1f}, variance {x.var():.1f}, squared correlation {correlation**2:.1f}")
-print("the jump took less than a tenth of the walk's time:", times[1] < times[0] / 10)
+    print(f"{name}:  mean {x.mean():.2f}, variance {x.var():.2f}, squared correlation {correlation**2:.2f}")
 
 # %% [markdown]
 # ## A loop that looks right
@@ -296,8 +300,8 @@ x0 = torch.randn(20_000, 1, generator=g, dtype=torch.float64)  # variance 1
 states = article_loop(s, x0, g)
 for t in (20, 60, 100):
     correlation = torch.corrcoef(torch.stack([x0.flatten(), states[t].flatten()]))[0, 1]
-    print(f"t = {t:3d}: variance {states[t].var():.1f}, squared correlation {correlation**2:.1f}, "
-          f"should be {s.alpha_bar[t]:.1f}")
+    print(f"t = {t:3d}: variance {states[t].var():.2f}, squared correlation {correlation**2:.2f}, "
+          f"should be {s.alpha_bar[t]:.2f}")
 
 # %% [markdown]
 # The variance is right at every step: $\bar\alpha_t \cdot 1 + (1-\bar\alpha_t) = 1$. A test of the variance passes. What is
@@ -317,7 +321,7 @@ plots.curves(torch.arange(301), named, "t", "share of variance from x_0")
 
 # %% [markdown]
 # *What to see: the loop has destroyed the image before the chain has really begun. A model trained on it would spend
-# seven eighths of its time on pure noise.*
+# six sevenths of its time on pure noise.*
 #
 # ### Exercise 1.4: the loop, mended
 #
@@ -352,7 +356,7 @@ families = {name: schedules.by_name(name, 1000) for name in ("linear", "quadrati
 for name, family in families.items():
     half = int((family.alpha_bar < 0.5).nonzero()[0])
     wasted = (family.alpha_bar[1:] < 0.01).double().mean()
-    print(f"{name:10s} half of the image gone at t = {half}, steps with less than 1% left: {100 * wasted:4.1f}%")
+    print(f"{name:10s} half gone at t = {half}, steps with less than 1% left: {100 * wasted:4.1f}%")
 plots.compare_schedules(families)
 
 # %% [markdown]
@@ -371,7 +375,7 @@ plots.compare_schedules(families)
 
 # %%
 explorer = widgets.schedule_explorer()
-print(f"DDPM's alpha_bar_200 = {s.alpha_bar[200]:.4f}, sqrt(alpha_bar_1000) = {s.alpha_bar[1000].sqrt():.4f}")
+print(f"alpha_bar_200 = {s.alpha_bar[200]:.4f}, sqrt(alpha_bar_1000) = {s.alpha_bar[1000].sqrt():.4f}")
 explorer
 
 # %% [markdown]
@@ -428,7 +432,7 @@ squared_correlation = or_library(squared_correlation, forward.squared_correlatio
 # %% [markdown]
 # Now measure. The principal components of a data set are the directions of largest variance. We send the digits to
 # $t = T$, fit a straight line from each component of $x_T$ back to the same component of $x_0$, and compare its $R^2$ with
-# your formula. To beat chance, each digit is sent off fifty times.
+# your formula. To average out chance, each digit is sent off fifty times.
 
 # %%
 flat = images.flatten(1).double()
@@ -437,12 +441,14 @@ variances, directions = variances.flip(0), directions.flip(1)  # largest first
 components = ((flat - flat.mean(0)) @ directions).repeat(50, 1)  # (50 N, 64)
 g = torch.Generator().manual_seed(0)
 final = torch.full((len(components),), raw_400.T)
-at_the_end = q_sample(raw_400, components, final, torch.randn(components.shape, generator=g, dtype=torch.float64))
-first = range(10)
-pairs = [torch.stack([components[:, i], at_the_end[:, i]]) for i in first]
+noise = torch.randn(components.shape, generator=g, dtype=torch.float64)
+at_the_end = q_sample(raw_400, components, final, noise)
+
+# %%
+pairs = [torch.stack([components[:, i], at_the_end[:, i]]) for i in range(10)]
 measured = torch.tensor([torch.corrcoef(pair)[0, 1] ** 2 for pair in pairs])
-predicted = torch.tensor([squared_correlation(raw_400, variances[i])[-1] for i in first])
-print(f"component 1 has variance {variances[0]:.1f}; R^2 predicted {predicted[0]:.3f}, measured {measured[0]:.2f}")
+predicted = torch.tensor([squared_correlation(raw_400, variances[i])[-1] for i in range(10)])
+print(f"component 1, variance {variances[0]:.1f}: R^2 predicted {predicted[0]:.3f}, measured {measured[0]:.2f}")
 print("all ten within 0.01:", bool((measured - predicted).abs().max() < 0.01))
 named = {"predicted": predicted, "measured": measured}
 plots.curves(torch.arange(1, 11), named, "principal component", "R^2 of x_0 from x_T")
@@ -484,7 +490,7 @@ for c in (s, raw_400):
     noisy = q_sample(c, copies, torch.full((2000,), c.T), torch.randn(copies.shape, generator=g))
     averages.append(noisy.mean(0))
 ghost = [torch.corrcoef(torch.stack([portrait.flatten(), average.flatten()]))[0, 1] for average in averages]
-print(f"correlation of the average with the photograph: T = 1000 {ghost[0]:.1f}, raw T = 400 {ghost[1]:.1f}")
+print(f"correlation with the photograph: T = 1000 {ghost[0]:.1f}, raw T = 400 {ghost[1]:.2f}")
 shown = torch.stack([portrait[0], averages[0] * 5, averages[1] * 5])
 plots.images(shown, ["photograph", "average at T = 1000, x 5", "average at raw T = 400, x 5"], size=2.4)
 
@@ -510,8 +516,9 @@ a, b, ab, before = s.alpha[2:], s.beta[2:], s.alpha_bar[2:], s.alpha_bar[1:-1]
 x0, x_t = torch.tensor(0.7), torch.tensor(-0.4)
 
 precision = 1 / (1 - before) + a / b  # from x_0, and from x_t: x_{t-1} = x_t / sqrt(a) with variance b / a
-paper_variance = b * (1 - before) / (1 - ab)
-same("1 / (sum of precisions)", 1 / precision, "beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t)", paper_variance, 1e-9)
+papers = b * (1 - before) / (1 - ab)
+same("1 / (sum of precisions)", 1 / precision,
+     "beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t)", papers, 1e-9)
 
 mean = (before.sqrt() * x0 / (1 - before) + a.sqrt() * x_t / b) / precision
 paper_mean = before.sqrt() * b / (1 - ab) * x0 + a.sqrt() * (1 - before) / (1 - ab) * x_t
@@ -519,7 +526,8 @@ same("precision-weighted average", mean, "the papers' mean, from x_0", paper_mea
 
 eps = (x_t - ab.sqrt() * x0) / (1 - ab).sqrt()  # the noise that leads from x_0 to x_t
 eps_mean = (x_t - b / (1 - ab).sqrt() * eps) / a.sqrt()
-same("the papers' mean, from x_0", paper_mean, "(x_t - beta_t eps / sqrt(1 - alpha_bar_t)) / sqrt(alpha_t)", eps_mean, 1e-9)
+same("the papers' mean, from x_0", paper_mean,
+     "(x_t - beta_t eps / sqrt(1 - alpha_bar_t)) / sqrt(alpha_t)", eps_mean, 1e-9)
 
 # %% [markdown]
 # The last line is the one to remember. It says the same mean in terms of the *noise*, and it is the reason why DDPM's
@@ -563,7 +571,7 @@ q_posterior = or_library(q_posterior, forward.q_posterior)
 
 # %%
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", ScheduleWarning)  # four strong steps leave signal; here that does no harm
+    warnings.simplefilter("ignore", ScheduleWarning)  # four steps leave signal; no harm here
     short = schedules.from_betas([0.2, 0.3, 0.4, 0.5])
 g = torch.Generator().manual_seed(0)
 beginning = torch.full((1_000_000, 1), 0.8, dtype=torch.float64)
@@ -572,7 +580,7 @@ arrived = chain[2][(chain[3] + 0.5).abs() < 0.02]
 ends = torch.tensor([[[0.8]], [[-0.5]]], dtype=torch.float64)
 mean, variance = q_posterior(short, *ends, torch.tensor([3]))
 print(f"formula:    mean {mean.item():.2f}, variance {variance.item():.2f}")
-print(f"simulation: mean {arrived.mean():.1f}, variance {arrived.var():.1f}, from {len(arrived) // 1000} thousand chains")
+print(f"simulation: mean {arrived.mean():.1f}, variance {arrived.var():.1f}, {len(arrived) // 1000} thousand chains")
 plots.between(short, 3, x0=0.8, x_t=-0.5, posterior=(mean.item(), variance.item()), simulated=arrived)
 
 # %% [markdown]
@@ -587,16 +595,18 @@ plots.between(short, 3, x0=0.8, x_t=-0.5, posterior=(mean.item(), variance.item(
 
 # %%
 g = torch.Generator().manual_seed(0)
-moons, cosine = data.moons(1500, g), schedules.cosine(1000)
+moons, cosine = 2 * data.moons(1500, g), schedules.cosine(1000)
 noise = torch.randn(moons.shape, generator=g)
-states = {f"t = {t}": q_sample(cosine, moons, torch.full((1500,), t), noise) for t in (1, 150, 350, 600, 1000)}
+states = {}
+for t in (1, 150, 350, 600, 1000):
+    states[f"t = {t}"] = q_sample(cosine, moons, torch.full((1500,), t), noise)
 for name, cloud in states.items():
     print(f"{name:8s} variance along x {cloud[:, 0].var():.1f}, along y {cloud[:, 1].var():.1f}")
 plots.clouds(states)
 
 # %% [markdown]
-# *What to see: the shape blurs and shrinks into a Gaussian. At t = 350 you can still tell that there were two moons; at
-# t = 1000 no one can.*
+# *What to see: the two moons blur, melt into one tilted cloud, and end as a round Gaussian that no longer knows of
+# them.*
 
 # %% [markdown]
 # ## What people get wrong
@@ -618,10 +628,11 @@ except ValueError as error:
 # all at the first steps, in more than one popular library. The cure is to compute in float64 and round last.
 
 # %%
-zero, one, early = torch.zeros(1, 1, dtype=torch.bfloat16), torch.ones(1, 1, dtype=torch.bfloat16), torch.tensor([5])
+zero, one = torch.zeros(1, 1, dtype=torch.bfloat16), torch.ones(1, 1, dtype=torch.bfloat16)
+early = torch.tensor([5])
 naive = (1 - s.alpha_bar[early].bfloat16()).sqrt()
-ours = forward.q_sample(s, zero, early, one)
-print(f"noise at t = 5: naive {naive.item():.4f}, ours {ours.item():.4f}, exact {(1 - s.alpha_bar[5]).sqrt():.4f}")
+ours, exact = forward.q_sample(s, zero, early, one), (1 - s.alpha_bar[5]).sqrt()
+print(f"noise at t = 5: naive {naive.item():.4f}, ours {ours.item():.4f}, exact {exact:.4f}")
 
 # %% [markdown]
 # **One t for all, by accident.** A `t` of shape (1,) or (N, 1) broadcasts without a word: every sample gets the same time,
