@@ -28,7 +28,7 @@
 # - know that your installation works, or what to mend,
 # - have dissolved a photograph with your own hand, and solved your first exercise.
 #
-# *Ten minutes; a few seconds of computing. Every page runs on a laptop, without a GPU and without a network.*
+# *Ten minutes. Computing: 6 seconds on two CPU cores, 0.3 GB of memory (measured 2026-11-23). Every page runs on a laptop, without a GPU and without a network.*
 
 # %% [markdown]
 # ## Is everything in place?

@@ -25,7 +25,7 @@
 # - choose a noise schedule, and say in numbers what is wrong with one,
 # - write down where a noisy point came from, given where the walk began: the posterior that training will aim at.
 #
-# *About an hour with the exercises. Computing: TIME on two CPU cores, MEMORY of memory; no GPU, no network.*
+# *About an hour with the exercises. Computing: 11 seconds on two CPU cores, 1.1 GB of memory (measured 2026-11-23); no GPU, no network.*
 
 # %%
 import time
