@@ -1,6 +1,8 @@
 """What a learner does: opens a lesson in JupyterLab, runs all of it, and moves its sliders by keyboard."""
 
+import json
 import statistics
+import urllib.request
 
 import nbformat
 import numpy as np
@@ -9,7 +11,7 @@ from playwright.sync_api import Page
 
 from ddpm_edu import schedules
 from tools.lab import Lab, LabError
-from tools.lessons import METADATA
+from tools.lessons import BLANK, METADATA, sources
 
 from .conftest import ROOT
 from .widget import Widget
@@ -64,6 +66,37 @@ def test_run_all_tells_of_an_error_and_of_stderr(lab: Lab, page: Page):
         lab.open(page, f"notebooks/bad_{name}.ipynb")
         with pytest.raises(LabError, match=name):
             lab.run_all(page)
+
+
+def test_a_wrong_answer_is_one_line_and_run_all_goes_on(lab: Lab, page: Page):
+    notebook = nbformat.read(ROOT / "notebooks/00_start_here.ipynb", 4)
+    blank = next(cell for cell in notebook.cells if BLANK in cell.source)
+    blank.source = blank.source.replace(BLANK, "return keep, 1 - keep")
+    notebook.cells.append(nbformat.v4.new_code_cell("print('the page', 'goes on')"))
+    nbformat.write(notebook, lab.folder / "notebooks/wrong.ipynb")
+    lab.open(page, "notebooks/wrong.ipynb")
+    with pytest.raises(LabError, match="Not right yet") as told:
+        lab.run_all(page)
+    assert "Traceback" not in str(told.value)
+    assert page.get_by_text("the page goes on", exact=True).count() == 1
+
+
+@pytest.mark.parametrize("name", [source.stem for source in sources(ROOT)])
+def test_jupytext_opens_a_source_as_a_notebook_and_saving_changes_nothing(lab: Lab, name: str):
+    """The doors that JupyterLab itself uses: the contents API, asked for a notebook."""
+    file = lab.folder / f"notebooks/source/{name}.py"
+    before = file.read_bytes()
+    address = f"{lab.url}/api/contents/notebooks/source/{name}.py?token={lab.token}"
+    with urllib.request.urlopen(f"{address}&type=notebook", timeout=60) as answer:  # noqa: S310
+        opened = json.load(answer)
+    assert opened["type"] == "notebook"
+    assert opened["content"]["metadata"]["kernelspec"]["name"] == "python3"
+    assert any(cell["cell_type"] == "code" for cell in opened["content"]["cells"])
+    saved = json.dumps({"type": "notebook", "format": "json", "content": opened["content"]}).encode()
+    request = urllib.request.Request(address, data=saved, method="PUT")  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        assert answer.status == 200
+    assert file.read_bytes() == before
 
 
 def test_the_browser_never_edits_the_checkout(lab: Lab):
