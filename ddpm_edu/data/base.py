@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ddpm_edu.data.ranges import to_model_range
+from ddpm_edu.data.ranges import check_levels, to_model_range
 from ddpm_edu.errors import DataError
 
 
@@ -87,7 +87,7 @@ def _check_stored_images(name: str, images: Tensor, levels: int) -> None:
             f"{name}: 0 images (shape {tuple(images.shape)}); at least one is expected. Usually a filter or "
             "a slice selected nothing. Fix: look at the indices before taking the subset."
         )
-    to_model_range(images[:1], levels)  # says what is wrong with levels, in one place
+    check_levels(levels)
     high = int(images.max())
     if high > levels - 1:
         raise DataError(

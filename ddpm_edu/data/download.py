@@ -89,7 +89,7 @@ def fetch(name: str) -> Path:
     by hand).
     """
     if name not in _FILES:
-        near = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.3)
+        near = difflib.get_close_matches(name.lower(), DATASETS, n=1, cutoff=0.3)
         hint = near[0] if near else next(iter(DATASETS))
         raise DataError(
             f"unknown data set {name!r}; those to fetch are {', '.join(DATASETS)}. The digits, shapes and "

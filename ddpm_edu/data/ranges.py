@@ -25,7 +25,7 @@ def to_model_range(k: Tensor, levels: int = 256) -> Tensor:
     ``k``: integer tensor of any shape with values 0..levels-1. Result: float32, same shape and device, in
     [-1, 1]. Raises DataError for floats (they may be scaled already) and for levels out of range.
     """
-    _check_levels(levels)
+    check_levels(levels)
     _check_tensor(k)
     if k.is_floating_point() or k.is_complex() or k.dtype == torch.bool:
         raise DataError(
@@ -52,7 +52,7 @@ def to_uint8(x: Tensor, levels: int = 256) -> Tensor:
     at every level, for bfloat16 and float16 images, too. Raises DataError for integers and for NaN or
     infinity.
     """
-    _check_levels(levels)
+    check_levels(levels)
     _check_tensor(x)
     if not x.is_floating_point():
         raise DataError(
@@ -86,7 +86,8 @@ def check_images(x: Tensor, channels: int | None = None) -> None:
     _check_span(x)
 
 
-def _check_levels(levels: int) -> None:
+def check_levels(levels: int) -> None:
+    """Raise DataError unless ``levels`` is an integer in 2..256."""
     if not isinstance(levels, int) or not 2 <= levels <= 256:
         raise DataError(
             f"levels={levels!r}; it must be an integer in 2..256, the number of grey levels that one byte "

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from ddpm_edu.data.base import ImageSet
 from ddpm_edu.errors import DataError
 
-SIZES = {"small": 0.11, "large": 0.19}  # radius, as a share of the picture's side
+SIZES = {"small": 0.1, "large": 0.17}  # radius, as a share of the picture's side
 COLOURS = {
     "red": (225, 50, 45),
     "green": (55, 180, 75),
@@ -24,15 +24,15 @@ COLOURS = {
 }
 SHAPES = ("circle", "square", "triangle", "cross")
 PLACES = {  # centre, as shares of width and height
-    "top left": (0.27, 0.27),
-    "top right": (0.73, 0.27),
+    "top left": (0.28, 0.28),
+    "top right": (0.72, 0.28),
     "centre": (0.5, 0.5),
-    "bottom left": (0.27, 0.73),
-    "bottom right": (0.73, 0.73),
+    "bottom left": (0.28, 0.72),
+    "bottom right": (0.72, 0.72),
 }
 VOCABULARY = (tuple(SIZES), tuple(COLOURS), SHAPES, tuple(PLACES))
 _GROUND = (28, 30, 40)
-_JITTER = 0.04  # of place and radius, so that two pictures with one caption differ
+_JITTER = 0.03  # of place and radius, so that two pictures with one caption differ
 _MIN_SIZE = 16  # below, the four shapes look alike
 _CHUNK = 256  # pictures drawn at a time: bounds the memory
 
@@ -119,7 +119,7 @@ def _signed_distances(x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
     square = torch.maximum(x.abs(), y.abs()) - 0.88 * radius
     # Three half planes at 120 degrees; the centre of mass sits at (0, 0).
     slanted = 0.75**0.5 * x.abs() - 0.5 * y
-    triangle = torch.maximum(slanted, y) - 0.62 * radius
+    triangle = torch.maximum(slanted, y) - 0.58 * radius
     upright = torch.maximum(x.abs() - 0.34 * radius, y.abs() - radius)
     level = torch.maximum(y.abs() - 0.34 * radius, x.abs() - radius)
     return torch.stack(torch.broadcast_tensors(circle, square, triangle, torch.minimum(upright, level)))

@@ -1,7 +1,7 @@
 """Densities in the plane: two numbers instead of thousands of pixels, so that every step can be seen.
 
 Each is a pure function ``(n, generator) -> float32 (n, 2)`` on the generator's device, roughly within [-1, 1]
-as images are, with means near 0. All raise DataError where n is not a positive integer.
+as images are, with means within 0.2 of 0. All raise DataError where n is not a positive integer.
 """
 
 import math
@@ -67,16 +67,21 @@ TOYS: dict[str, Callable[[int, Generator], Tensor]] = {
 
 
 def _uniform(n: int, generator: Generator) -> Tensor:
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise DataError(
-            f"n={n!r}; the number of points must be an integer >= 1. Usually a division made it a float or "
-            "0. Fix: n=1000."
-        )
+    _check_count(n)
     return torch.rand(n, generator=generator, device=generator.device)
 
 
 def _normal(n: int, generator: Generator) -> Tensor:
+    _check_count(n)
     return torch.randn(n, 2, generator=generator, device=generator.device)
+
+
+def _check_count(n: int) -> None:
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise DataError(
+            f"n={n!r}; the number of points must be an integer >= 1. Usually a division made it a float or 0. "
+            "Fix: n=1000."
+        )
 
 
 def _on_circle(turns: Tensor) -> Tensor:
