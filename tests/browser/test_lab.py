@@ -50,6 +50,7 @@ def test_the_schedule_explorer_follows_its_sliders(lab: Lab, page: Page):
 
     # A shorter schedule takes t along: t = 1000 is no longer there.
     assert explorer.press("T", "ArrowLeft") == "990"
+    assert explorer.value("t") == "990"
     shorter = schedules.linear(T=990, beta_start=1e-4, beta_end=0.02).alpha_bar
     assert f"at t = 990: alpha_bar = {shorter[990]:.4f}" in explorer.readout()
 

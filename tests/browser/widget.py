@@ -53,7 +53,11 @@ class Widget:
                 timeout=15_000,
             )
         self.page.wait_for_timeout(400)  # the numbers travel in a message of their own
-        return handle.get_attribute("aria-valuetext") or ""
+        return self.value(label)
+
+    def value(self, label: str) -> str:
+        """What the slider ``label`` says of itself."""
+        return slider(self.box, label).get_attribute("aria-valuetext") or ""
 
     def pixels(self) -> np.ndarray:
         """(height, width) grey levels 0..255 of the picture as it is on the screen."""
