@@ -2,12 +2,14 @@
 
 import hashlib
 import importlib
+import logging
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pooch
 import pytest
 
 from ddpm_edu import data
@@ -177,6 +179,19 @@ def test_progress_is_quiet_unless_someone_watches(server, tmp_path, monkeypatch,
     out, err = capsys.readouterr()
     assert out == ""
     assert "f.gz: 262kB" in err
+
+
+def test_pooch_does_not_chat(server, tmp_path):
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append  # pooch's own handler writes to a stderr that no fixture sees
+    pooch.get_logger().addHandler(handler)
+    try:
+        pooch.get_logger().setLevel("INFO")
+        download.fetch_file(remote(server, "good"), tmp_path)
+    finally:
+        pooch.get_logger().removeHandler(handler)
+    assert records == []
 
 
 def test_what_the_package_offers_is_pinned_and_comes_by_https():

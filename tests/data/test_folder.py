@@ -110,6 +110,7 @@ def bad_files(root):
     write(root / "empty.png", b"")
     write(root / "text.png", b"hello")
     write(root / "script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\nshowpage\n")
+    write(root / "renamed.png", b"P6 2 2 255\n" + bytes(12))  # Pillow could read it, but it is none of our formats
     (root / "whole.png").unlink()
     (root / "whole.jpg").unlink()
     return {
@@ -128,6 +129,7 @@ def bad_files(root):
         "empty.png": "cannot be decoded",
         "text.png": "cannot be decoded",
         "script.png": "cannot be decoded",
+        "renamed.png": "cannot be decoded",
     }
 
 

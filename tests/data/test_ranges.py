@@ -76,11 +76,12 @@ def test_fit_images_pass_in_every_floating_dtype(dtype):
     ranges.check_images(x, channels=1)
 
 
-def test_wide_latents_pass_where_the_model_names_their_channels():
+def test_latents_of_many_channels_pass():
     ranges.check_images(torch.linspace(-1, 1, 2 * 64 * 8 * 4).reshape(2, 64, 8, 4), channels=64)
+    ranges.check_images(torch.linspace(-1, 1, 2 * 16 * 8 * 8).reshape(2, 16, 8, 8))
 
 
-def test_every_tenth_of_an_overshoot_is_told_from_rounding():
+def test_an_overshoot_is_told_from_rounding():
     x = torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8)
     ranges.check_images(x * (1 + 1e-5))
     with pytest.raises(DataError, match="resize overshot"):
