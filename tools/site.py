@@ -6,6 +6,7 @@ The sources are laid out in docs/_build/source as they stand in the repository, 
 notebook that leads somewhere here leads somewhere there.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # What pages may link to, beside the notebooks. A file that is no page becomes a download.
 LINKED = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "LICENSE-text", "CITATION.cff"),
-    *("environment.yml", "pyproject.toml", "Makefile", "requirements", "ddpm_edu", "tests", "tools", "docs"),
+    *("environment.yml", "pyproject.toml", "Makefile", "requirements", "ddpm_edu", "tests", "tools", "docs", ".github"),
 )
 # The parts of MathJax that a page of TeX can ask for; the whole is four times as large.
 MATHJAX = (
@@ -39,12 +40,19 @@ def copy(source: Path, target: Path) -> None:
         shutil.copy(source, target)
 
 
+def unlink_folders(text: str) -> str:
+    """A link to a folder, right on a code-hosting site, as plain text: the reading site has no page for it."""
+    return re.sub(r"\[([^\]]+)\]\((?![a-z]+:)[^)\s]*/\)", r"\1", text)
+
+
 def lay_out(root: Path, folder: Path) -> None:
     """Put everything that Sphinx reads below ``folder``."""
     for name in ("conf.py", "index.md", "_static"):
         copy(root / "docs" / name, folder / name)
     for name in ("notebooks", *LINKED):
         copy(root / name, folder / name)
+    for page in folder.rglob("*.md"):
+        page.write_text(unlink_folders(page.read_text(encoding="utf-8")), encoding="utf-8")
     mathjax = Path(str(files("jupyter_server_mathjax"))) / "static"
     for name in MATHJAX:
         copy(mathjax / name, folder / "_static/mathjax" / name)

@@ -53,6 +53,11 @@ def pages(html: Path) -> list[str]:
     return sorted(path.relative_to(html).as_posix() for path in html.rglob("*.html") if "_static" not in path.parts)
 
 
+def test_links_to_folders_become_text():
+    text = "[the package](ddpm_edu/), [a page](README.md), [elsewhere](https://example.org/x/)"
+    assert site.unlink_folders(text) == text.replace("[the package](ddpm_edu/)", "the package")
+
+
 def test_every_lesson_has_a_page_in_both_editions(html: Path):
     names = {path.stem for path in (ROOT / "notebooks/source").glob("*.py")}
     assert names
