@@ -70,7 +70,7 @@ clean:
 # The prerequisites are what the environment is made from; an edited one makes it again.
 $(STAMP): requirements/lock.txt requirements/constraints.txt pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { \
-	  echo "This needs Python 3.11 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo 'not here')."; \
+	  echo "This needs Python 3.11 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo 'not found')."; \
 	  echo "Fix: install one of these and name it, for example: make lab PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { \
 	  echo "This Python cannot make virtual environments: Debian and Ubuntu ship that apart."; \
