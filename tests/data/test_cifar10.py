@@ -120,11 +120,11 @@ def test_a_cut_archive_is_refused_even_where_its_hash_is_not_known(tmp_path, sho
 OUTSIDE = [
     ("parent folder", [member("../escaped.bin", b"x")]),
     ("hidden parent", [member(f"{FOLDER}/../../escaped.bin", b"x")]),
-    ("absolute", [member("/tmp/escaped.bin", b"x")]),  # noqa: S108  a path inside the archive, never opened
+    ("absolute", [member("/escaped.bin", b"x")]),
     ("windows", [member("..\\escaped.bin", b"x")]),
     ("symlink", [member(f"{FOLDER}/escaped", type=tarfile.SYMTYPE, linkname="../..")]),
-    ("symlinked batch", [member(f"{FOLDER}/test_batch.bin", type=tarfile.SYMTYPE, linkname="/etc/passwd")]),
-    ("hardlink", [member(f"{FOLDER}/test_batch.bin", type=tarfile.LNKTYPE, linkname="/etc/passwd")]),
+    ("symlinked batch", [member(f"{FOLDER}/test_batch.bin", type=tarfile.SYMTYPE, linkname="/escaped")]),
+    ("hardlink", [member(f"{FOLDER}/test_batch.bin", type=tarfile.LNKTYPE, linkname="/escaped")]),
     ("character device", [member(f"{FOLDER}/escaped", type=tarfile.CHRTYPE, devmajor=1, devminor=5)]),
     ("block device", [member(f"{FOLDER}/escaped", type=tarfile.BLKTYPE)]),
     ("pipe", [member(f"{FOLDER}/escaped", type=tarfile.FIFOTYPE)]),

@@ -48,6 +48,13 @@ def test_sub_folders_are_classes(tmp_path):
     assert loaded.labels.tolist() == [0, 1, 1]
 
 
+def test_one_loose_image_means_no_classes(tmp_path):
+    for name in ("cats/1.png", "loose.png"):
+        save(tmp_path / name)
+    loaded = data.folder(tmp_path, 4)
+    assert (len(loaded), loaded.labels, loaded.classes) == (2, None, ())
+
+
 def test_the_crop_is_the_centre(tmp_path):
     wide = np.zeros((10, 30, 3), dtype=np.uint8)
     wide[:, 10:20] = 255
