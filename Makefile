@@ -27,7 +27,7 @@ help:
 	@echo 'make test     prove it: style, types, unit tests, every notebook, the browser'
 	@echo 'make course   run every notebook without a screen and write the reading site'
 	@echo
-	@echo 'make build    rebuild the notebooks from notebooks/source'
+	@echo 'make build    rebuild the notebooks from notebooks/source (overwrites what you wrote in them)'
 	@echo 'make lint     only style and types'
 	@echo 'make format   let ruff lay the code out'
 	@echo 'make lock     choose the pinned versions anew, from the ranges in pyproject.toml'
@@ -36,7 +36,7 @@ help:
 	@echo "ARGS is passed on: make lab ARGS='--no-browser --port 8899', make test ARGS='tests/setup -x'"
 
 lab: $(STAMP)
-	$(PY) -m jupyterlab notebooks/00_start_here.ipynb $(ARGS)
+	$(PY) -m jupyterlab --ServerApp.root_dir=. notebooks/00_start_here.ipynb $(ARGS)
 
 # Cheap stages first: the first one that fails ends the run.
 test: lint
@@ -57,7 +57,7 @@ format: $(STAMP)
 build: $(STAMP)
 	$(PY) tools/build.py
 
-course: build
+course: $(STAMP)
 	$(PY) tools/site.py
 
 lock: $(STAMP)

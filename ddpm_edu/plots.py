@@ -95,8 +95,8 @@ def compare_schedules(named: Mapping[str, Schedule]) -> Picture:
         share = torch.arange(1, s.T + 1) / s.T
         left.plot(share, s.alpha_bar[1:], **style)
         right.plot(share, s.snr[1:].log10(), **style)
-    left.set(xlabel="t / T", ylabel="alpha_bar (share of variance from the image)")
-    right.set(xlabel="t / T", ylabel="log10 of signal-to-noise ratio")
+    left.set(xlabel="t / T", ylabel="alpha_bar")
+    right.set(xlabel="t / T", ylabel="log10 of SNR")
     for ax in (left, right):
         ax.grid(alpha=0.3)
     left.legend(fontsize=8)

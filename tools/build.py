@@ -15,9 +15,7 @@ import nbformat
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
-if (
-    not __package__
-):  # run as a script: modules come from the root, and tools/site.py must not stand for Python's own
+if not __package__:  # run as a script: modules come from the root, and tools/site.py must not stand for Python's own
     sys.path[0] = str(ROOT)
 
 from tools import kernels, lessons  # noqa: E402
@@ -58,21 +56,15 @@ def check(root: Path) -> list[str]:
             if not path.exists():
                 problems.append(f"{shown} is missing: run python tools/build.py {source.stem}")
             elif identity(nbformat.read(path, 4)) != identity(lessons.make(source, edition)):
-                problems.append(
-                    f"{shown} is not what its source gives: run python tools/build.py {source.stem}"
-                )
+                problems.append(f"{shown} is not what its source gives: run python tools/build.py {source.stem}")
     present = {path for edition in lessons.EDITIONS for path in (root / edition.folder).glob("*.ipynb")}
     return problems + [f"{path.relative_to(root)} has no source" for path in sorted(present - expected)]
 
 
 def main() -> int:
     """Read the command line, build or check, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="lessons, e.g. 01_forward_noising (default: all)"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="lessons, e.g. 01_forward_noising (default: all)")
     parser.add_argument("--check", action="store_true", help="compare only, execute nothing")
     given = parser.parse_args()
     try:

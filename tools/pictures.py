@@ -14,9 +14,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXT_CHUNKS = {b"tEXt", b"iTXt", b"zTXt", b"tIME", b"eXIf"}
 SIDE = 48  # pixels of a thumbnail
 MEAN_TOLERANCE = 4.0  # grey levels of 255, averaged over the thumbnail
-PATCH_TOLERANCE = (
-    40.0  # grey levels of 255, averaged over any 6 x 6 patch: one panel of several, gone or changed
-)
+PATCH_TOLERANCE = 40.0  # grey levels of 255, averaged over any 6 x 6 patch: one panel of several, gone or changed
 
 
 def strip_png(png: bytes) -> bytes:

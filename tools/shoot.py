@@ -59,9 +59,7 @@ def shoot(lab: Lab, page: Page, notebook: Path, out: Path, themes: list[str], ru
         lab.run_all(page)
     written = []
     for theme in themes:
-        page.evaluate(
-            "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", THEMES[theme]
-        )
+        page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", THEMES[theme])
         settle(page)
         for number, png in enumerate(slices(page), start=1):
             written.append(out / f"{notebook.stem}-{theme}-{number:02d}.png")
@@ -71,9 +69,7 @@ def shoot(lab: Lab, page: Page, notebook: Path, out: Path, themes: list[str], ru
 
 def main() -> int:
     """Read the command line, take the pictures, and say what went wrong on the page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("notebook", type=Path, help="a notebook below a folder called notebooks/")
     parser.add_argument("out", type=Path)
     parser.add_argument("--run", action="store_true", help="run all cells first")

@@ -1,6 +1,6 @@
-"""Write the reading site: docs/_build/html, from the executed notebooks and docs/. Nothing is fetched or run.
+"""Write the reading site, docs/_build/html, from the notebooks and docs/. Nothing is fetched.
 
-    python tools/site.py
+    python tools/site.py      runs every notebook, in a copy, and writes the site from what came out
 
 The sources are laid out in docs/_build/source as they stand in the repository, so that every relative link of a
 notebook that leads somewhere here leads somewhere there.
@@ -14,6 +14,10 @@ from importlib.resources import files
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+if not __package__:
+    sys.path[0] = str(ROOT)  # and not tools/, where this file would stand for the standard library's site
+
+from tools import build as notebooks  # noqa: E402
 
 # What pages may link to, beside the notebooks. A file that is no page becomes a download.
 LINKED = (
@@ -59,19 +63,33 @@ def lay_out(root: Path, folder: Path) -> None:
 
 
 def build(root: Path, out: Path) -> None:
-    """Write the site below ``out``. Raises CalledProcessError where Sphinx finds a broken link or other fault."""
+    """Write the site below ``out`` from the notebooks as they are stored."""
     shutil.rmtree(out, ignore_errors=True)
     lay_out(root, out / "source")
+    write(out)
+
+
+def build_anew(root: Path, out: Path) -> None:
+    """Write the site below ``out`` from notebooks that are run for it, in a copy: a learner's own work stays."""
+    shutil.rmtree(out, ignore_errors=True)
+    lay_out(root, out / "source")
+    for path in notebooks.build(out / "source"):
+        print("ran", path.relative_to(out / "source"), flush=True)
+    write(out)
+
+
+def write(out: Path) -> None:
+    """Turn out/source into out/html. Raises CalledProcessError where Sphinx finds a broken link or other fault."""
     command = ["-m", "sphinx", "-q", "-W", "--keep-going", "-d", str(out / "doctrees"), "-b", "html"]
     paths = [str(out / "source"), str(out / "html")]
     subprocess.run([sys.executable, *command, *paths], cwd=ROOT, check=True, timeout=600)  # conf.py names tools
 
 
 def main() -> int:
-    """Build the site of this checkout."""
+    """Run the notebooks of this checkout and build its site."""
     out = ROOT / "docs/_build"
     try:
-        build(ROOT, out)
+        build_anew(ROOT, out)
     except subprocess.CalledProcessError as error:
         return error.returncode
     print("wrote", (out / "html/index.html").relative_to(ROOT))

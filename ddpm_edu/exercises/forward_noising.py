@@ -172,7 +172,10 @@ def mended_loop(f: Callable[..., Any]) -> None:
         raise CheckFailed(
             "From x_0 = 0 and zero noise came something else than 0. Did you draw noise of your own? Use the argument."
         )
-    _judge_loop(run(1.0, None), [run(0.0, j) for j in range(T)])
+    signal = run(1.0, None)
+    if abs(run(3.0, None) - 3 * signal) > 1e-6:
+        raise CheckFailed("Three times x_0 does not give three times the signal. Is something clamped? x_t is not.")
+    _judge_loop(signal, [run(0.0, j) for j in range(T)])
 
 
 def _judge_loop(signal: float, parts: list[float]) -> None:
@@ -195,15 +198,17 @@ def _judge_loop(signal: float, parts: list[float]) -> None:
             "All of x_0 is still there: shrink it by sqrt(1 - beta_t) in each step, and keep the result for the next "
             "one."
         )
+    if not any(parts[1:]):
+        raise CheckFailed("Only the first noise has any effect. Step t takes its own, noises[t - 1].")
+    if not any(parts[:-1]):
+        raise CheckFailed("Only the last step has any effect. Each step must start from the result of the one before.")
     if parts[-1] == 0:
         raise CheckFailed(
-            "The last step never happened (its noise has no effect). t runs from 1 to T, both included: range(1, s.T + "
-            "1)."
+            "The noise of the last step has no effect. t runs from 1 to T, both included: range(1, s.T + 1)."
         )
     if parts[0] == 0:
         raise CheckFailed(
-            "The first step never happened (its noise has no effect). t runs from 1 to T, both included: range(1, s.T "
-            "+ 1)."
+            "The noise of the first step has no effect. t runs from 1 to T, both included: range(1, s.T + 1)."
         )
     if right_signal and not right_variance:
         raise CheckFailed(
@@ -259,6 +264,8 @@ def posterior(f: Callable[..., Any]) -> None:
         ].tolist()
 
     (a, variance), (b, _) = run(1.0, 0.0), run(0.0, 1.0)
+    if not near(run(3.0, 0.0)[0], [3 * value for value in a]):
+        raise CheckFailed("Three times x_0 does not give three times its part of the mean. Is something clamped?")
     want = [bayes_on_a_grid(i, 1.0, 0.0) for i in range(1, T + 1)]
     want_a, want_v = [m for m, _ in want], [v for _, v in want]
     want_b = [bayes_on_a_grid(i, 0.0, 1.0)[0] for i in range(1, T + 1)]

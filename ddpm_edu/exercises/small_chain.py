@@ -92,6 +92,10 @@ def examine_linear(f: Callable[..., Any], want_a: list[float], want_b: list[floa
             "A zero image with zero noise came out non-zero. Did you draw noise of your own? Use the argument `noise`."
         )
     a, b = run(1, 0), run(0, 1)
+    if not near(run(3, -3), [3 * (u - v) for u, v in zip(a, b, strict=True)]):
+        raise CheckFailed(
+            "The result is not a sum of image and noise with fixed factors. Is something clamped? x_t is not."
+        )
     if not (near(a, want_a) and near(b, want_b)):
         for mistake in mistakes:
             if near(a, mistake.a) and near(b, mistake.b):

@@ -53,8 +53,10 @@ class PictureBox(W.VBox):
             picture, numbers = self.drawing.draw(**values), self.drawing.describe(**values)
         except ValueError as error:  # settings that no schedule can have: the message is the lesson
             numbers = f"{type(error).__name__}: {error}"
+            self.image.layout.visibility = "hidden"  # an old picture beside new settings would be a lie
         else:
             self.image.value = picture
+            self.image.layout.visibility = "visible"
         # A live region: screen readers say the numbers when they change.
         self.readout.value = f'<div class="ddpm-readout" role="status" aria-live="polite">{numbers}</div>'
 

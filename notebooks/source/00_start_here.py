@@ -51,7 +51,7 @@ doctor.summary()
 from ddpm_edu import widgets
 
 photo = widgets.dissolve(t=300)
-print(f"at t = 300 the picture is {photo.drawing.at(300).std():.2f} standard deviations wide")
+print(f"standard deviation of all pixel values at t = 300: {photo.drawing.at(300).std():.2f}")
 photo
 
 # %% [markdown]
@@ -68,8 +68,9 @@ photo
 # An exercise is a function with a blank. You fill in the blank and run the cell, then the **check** below it:
 #
 # - blank untouched: it says *not yet*, and the page runs on;
-# - something is wrong: it says what, and which mistake usually looks like that;
-# - right: you get a tick, and the page goes on **with your function** in place of the library's.
+# - something is wrong: it says what, and which mistake usually looks like that, and the page runs on with the library's
+#   function;
+# - right: you get a tick, and the page goes on **with yours**.
 #
 # Hints are folded: try first. The [solutions edition](solutions/00_start_here.ipynb) of each page shows one way to do it.
 #
@@ -77,9 +78,9 @@ photo
 #
 # *Difficulty 1 of 5, three minutes.*
 #
-# The recipe above mixes `a * photograph + b * noise`. Photograph and noise are independent, so their variances add:
-# $a^2$ of one and $b^2$ of the other. Given the share of variance to `keep` from the photograph, return `a` and `b` so
-# that the shares are `keep` and `1 - keep`.
+# The recipe above mixes `a * image + b * noise`. Image and noise are independent, so their variances add. If both have
+# variance 1, the mixture has $a^2$ from the image and $b^2$ from the noise. Given the share of variance to `keep` from the
+# image, return `a` and `b` (neither negative) so that the shares are `keep` and `1 - keep`.
 #
 # <details><summary>Hint 1</summary>The squares must add up to 1, not the weights themselves.</details>
 # <details><summary>Hint 2</summary>a² = keep. What is a?</details>
@@ -101,7 +102,7 @@ start_here.two_weights(two_weights)
 # |---|---|
 # | *add up to 1, their squares do not* | the square roots are missing |
 # | *Are the two swapped?* | the first weight belongs to the image |
-# | *returned None* or *Two numbers are expected* | no `return`, or only one number |
+# | *Two numbers are expected* | no `return` (printing is not returning), or only one number |
 
 # %% [markdown]
 # ## The map

@@ -21,7 +21,7 @@
 #
 # **After this page you can**
 #
-# - write the noising process as single steps and as one jump, and prove that they agree,
+# - write the noising process as single steps and as one jump, and show that they agree,
 # - choose a noise schedule, and say in numbers what is wrong with one,
 # - write down where a noisy point came from, given where the walk began: the posterior that training will aim at.
 #
@@ -57,7 +57,8 @@ plots.images(images[:10], [str(int(label)) for label in digits.labels[:10]], siz
 #
 # $$x_t = x_{t-1} + \sqrt{\beta_t}\,\epsilon_t, \qquad t = 1, \dots, T.$$
 #
-# Let us do that a thousand times, with the variances that DDPM, the paper this course is built around, uses.
+# Let us do that a thousand times, with the variances that DDPM, the paper this course is built around, uses. (The slider
+# of notebook 00 followed another schedule, the cosine; we come to it.)
 
 # %%
 g = torch.Generator().manual_seed(0)
@@ -65,7 +66,7 @@ s = schedules.linear(T=1000, beta_start=1e-4, beta_end=0.02)
 x = images[:10].clone()
 for t in range(1, s.T + 1):
     x = x + s.beta[t].sqrt().float() * torch.randn(x.shape, generator=g)
-print(f"variance of a pixel before: {images[:10].var():.1f}, after: {x.var():.0f}")
+print(f"variance of all pixel values before: {images[:10].var():.1f}, after: {x.var():.0f}")
 plots.images(x, size=1)
 
 # %% [markdown]
@@ -83,19 +84,18 @@ plots.images(x, size=1)
 #
 # $$x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\; \epsilon_t .$$
 #
-# In words: **keep the share $1-\beta_t$ of the variance, and replace the share $\beta_t$ by noise.** Noise and image are
-# independent, so variances add, and data of variance 1 keeps variance 1:
-
-# %%
-same("(1 - beta_t) * 1 + beta_t, for every t", (1 - s.beta) + s.beta, "1", torch.ones(s.T + 1))
-
-# %% [markdown]
-# That is all that the "forward process" is: written as a distribution,
-# $q(x_t \mid x_{t-1}) = \mathcal N\!\left(\sqrt{1-\beta_t}\,x_{t-1},\; \beta_t I\right)$. Nothing in it is learned.
+# In words: **keep the share $1-\beta_t$ of the variance, and put noise of variance $\beta_t$ in its place.** Noise and
+# image are independent, so variances add. Data of variance $v$ has variance $(1-\beta_t)\,v + \beta_t$ after the step: for
+# $v = 1$ that is 1 again, and any other $v$ moves a little towards 1.
+#
+# That is all that the "forward process" is. Written as a distribution,
+# $q(x_t \mid x_{t-1}) = \mathcal N\!\left(\sqrt{1-\beta_t}\,x_{t-1},\; \beta_t I\right)$: a Gaussian around the shrunk image, with
+# variance $\beta_t$ in each pixel. The next state depends on the last one and on nothing before it, which is what makes it
+# a *Markov chain*. Nothing in it is learned.
 #
 # A word on the code before you write it. A batch holds N samples, each with a time of its own, so `t` has shape (N,).
-# The schedule's tables start at t = 0 (the clean image), so `s.beta[t]` is $\beta_t$ with no shift. And `at(table, t, x)`
-# gives `table[t]` in a shape that multiplies `x`:
+# The schedule's tables have an entry for t = 0, the clean image (`s.beta[0]` is 0), so `s.beta[t]` is $\beta_t$ with no
+# shift. And `at(table, t, x)` gives `table[t]` in a shape that multiplies `x`, whatever number of dimensions `x` has:
 
 # %%
 batch = images[:3]
@@ -108,7 +108,7 @@ print("at(s.beta, t, batch)", tuple(at(s.beta, t, batch).shape), "beside images"
 #
 # *Difficulty 1 of 5, five minutes.*
 #
-# Write one step of the chain. `s.alpha` is the table of $1-\beta_t$.
+# Write one step of the chain, for data with any number of dimensions. `s.alpha` is the table of $1-\beta_t$.
 #
 # <details><summary>Hint 1</summary>Two coefficients, one for the image and one for the noise. Each is a square root.</details>
 # <details><summary>Hint 2</summary><code>at(s.alpha, t, x_prev).sqrt()</code> multiplies the image.</details>
@@ -127,9 +127,13 @@ forward_noising.one_step(q_step)
 q_step = or_library(q_step, forward.q_step)
 
 # %% [markdown]
+# The last cell is how every exercise ends: `or_library` gives back your function if its check passed, and the library's
+# if it did not, so that the page goes on either way.
+#
 # | What you see | Likely cause |
 # |---|---|
 # | *its square root is missing* | a variance was used where a coefficient belongs |
+# | *RuntimeError ... must match* | `s.beta[t]` has shape (N,): use `at(s.beta, t, x_prev)` |
 # | *in place* | `x_prev *= ...` changes the caller's image; write `x_prev * ...` |
 # | *the step before* | `s.beta[t - 1]`: the tables need no shift |
 # | *noise of your own* | `torch.randn` inside the function; the argument `noise` is to be used |
@@ -150,14 +154,16 @@ for t in range(1, s.T + 1):
     if t in (50, 150, 300, 500, 1000):
         shown[t] = x
 for t, states in shown.items():
-    print(f"t = {t:4d}: variance of a pixel {states.var():.1f}")
+    print(f"t = {t:4d}: mean of all pixel values {states.mean():4.1f}, variance {states.var():.1f}")
 titles = [f"t = {t}" if i == 0 else "" for t in shown for i in range(10)]
 plots.images(torch.cat(list(shown.values())), titles, 10, size=0.9)
 
 # %% [markdown]
-# *What to see: from top to bottom the digits dissolve, and the picture as a whole grows neither brighter nor stronger.*
+# *What to see: from top to bottom the digits dissolve. Nothing explodes: the mean settles at 0 and the variance at 1,
+# where the naive way grew without end.*
 #
-# The pixels' variance goes from that of the data (here a bit below 1) to exactly 1, whatever the data was, and stays.
+# The walk forgets where it began. Whatever the data's mean and variance were, they are shrunk away step by step, and
+# after enough steps what is left is noise of mean 0 and variance 1.
 
 # %% [markdown]
 # ## Every step at once
@@ -169,8 +175,13 @@ plots.images(torch.cat(list(shown.values())), titles, 10, size=0.9)
 #      = \sqrt{\alpha_1\alpha_2}\,x_0 + \underbrace{\sqrt{\alpha_2\beta_1}\,\epsilon_1 + \sqrt{\beta_2}\,\epsilon_2}_{\text{two noises}},
 # \qquad \alpha_t = 1-\beta_t .$$
 #
-# Two independent normal noises add up to one normal noise, whose variance is the sum. Each line of the algebra is
-# computed below; if a line were wrong, the cell would stop.
+# Two independent normal noises add up to one normal noise, and the variances add:
+#
+# $$\alpha_2\beta_1 + \beta_2 = \alpha_2(1-\alpha_1) + 1-\alpha_2 = 1-\alpha_1\alpha_2 .$$
+#
+# So two steps look like one step that keeps the share $\alpha_1\alpha_2$. The next step only puts another factor into the
+# product: if $t-1$ steps leave the share $p$ and noise of variance $1-p$, then one more leaves $\alpha_t\,p$, and noise of
+# variance $\alpha_t(1-p) + 1-\alpha_t = 1-\alpha_t\,p$. Each line is computed below; if one were wrong, the cell would stop.
 
 # %%
 a1, a2, b1, b2 = s.alpha[1], s.alpha[2], s.beta[1], s.beta[2]
@@ -218,7 +229,7 @@ alpha_bar = or_library(alpha_bar, schedules.cumulative)
 # Yours and the table that the library carries around must be the same:
 
 # %%
-same("alpha_bar(betas)", alpha_bar(s.beta[1:]), "s.alpha_bar", s.alpha_bar)
+same("alpha_bar(betas)", alpha_bar(s.beta[1:]), "s.alpha_bar", s.alpha_bar, tolerance=1e-6)
 print("DDPM's alpha_bar:", {t: f"{s.alpha_bar[t]:.5f}" for t in (0, 100, 250, 500, 1000)})
 
 # %% [markdown]
@@ -257,12 +268,12 @@ q_sample = or_library(q_sample, forward.q_sample)
 # ### The loop and the jump: same law, another price
 #
 # They do not give the same *image*, as the noise differs. They give the same *distribution*: same mean, same variance,
-# and the same correlation with the image they started from. We walk 100,000 numbers with mean 0.3 and variance 0.25, and
+# and the same correlation with the image they started from. We walk 5,000 numbers with mean 0.3 and variance 0.25, and
 # send the same numbers through the jump.
 
 # %%
 g = torch.Generator().manual_seed(0)
-x0 = 0.3 + 0.5 * torch.randn(100_000, 1, generator=g)
+x0 = 0.3 + 0.5 * torch.randn(5_000, 1, generator=g)
 start = time.perf_counter()
 walked = x0
 for t in range(1, 301):
@@ -280,10 +291,13 @@ for name, x in (("walked", walked), ("jumped", jumped)):
     print(f"{name}:  mean {x.mean():.2f}, variance {x.var():.2f}, squared correlation {correlation**2:.2f}")
 
 # %% [markdown]
+# The last digit is chance: 5,000 draws know a mean to about one hundredth.
+
+# %% [markdown]
 # ## A loop that looks right
 #
-# Here is the forward loop as a widely read article prints it (with its variable names mended, so that it runs). Read it
-# before you run it: would you have let it pass?
+# An article of 2025 on DDPM's architecture, whose claims this course checks one by one, prints the forward loop as
+# below (its variable names are mended here, so that it runs). Read it before you run it: would you have let it pass?
 
 # %%
 def article_loop(s, x0, generator):
@@ -348,8 +362,18 @@ forward_noising.mended_loop(last_state)
 # %% [markdown]
 # ## Schedules
 #
-# How fast should the image go? DDPM lets $\beta_t$ rise in a straight line. Improved DDPM found that this wastes the last
-# third of the chain, and chose $\bar\alpha_t$ to follow a cosine. Others use a logistic curve.
+# How fast should the image go? DDPM lets $\beta_t$ rise in a straight line. Improved DDPM found that this destroys the
+# image too early, and lets $\bar\alpha_t$ follow a cosine. With $u = t/T$:
+#
+# | name | what is chosen |
+# |---|---|
+# | `linear` | $\beta_t$ from 0.0001 to 0.02 in a straight line, whatever T is |
+# | `linear_scaled` | the same, times 1000/T |
+# | `quadratic` | $\sqrt{\beta_t}$ in a straight line |
+# | `cosine` | $\bar\alpha_t = f(u)/f(0)$, $\;f(u) = \cos^2\!\left(\frac{u + 0.008}{1.008}\cdot\frac{\pi}{2}\right)$ |
+# | `sigmoid` | $\bar\alpha_t$ falls like the logistic function $1/(1+e^{6u-3})$, stretched to run from 1 to 0 |
+#
+# (In the last two, no $\beta_t$ is let above 0.999.)
 
 # %%
 families = {name: schedules.by_name(name, 1000) for name in ("linear", "quadratic", "cosine", "sigmoid")}
@@ -366,10 +390,12 @@ plots.compare_schedules(families)
 #
 # ### Explore
 #
-# Move the sliders (mouse, or click one and use the arrow keys). The dashed curve is DDPM's own. Three things to try:
+# Move the sliders (mouse, or click one and use the arrow keys). The dashed curve is DDPM's own; it shows once you leave
+# the setting you start with. On the right is a second kind of data, points in the plane from two half-moons. Three
+# things to try:
 #
-# 1. Set T to 400 and leave the family at `linear`. Read "is left" at the bottom, then change the family to
-#    `linear_scaled`.
+# 1. Set T to 400 and leave the family at `linear`. Read the factor left on the image, above the pictures, then change
+#    the family to `linear_scaled`.
 # 2. At the same t, compare the photograph under `linear` and `cosine`.
 # 3. Take `linear_scaled` down to T = 10. What does the message say, and why must it be so?
 
@@ -395,10 +421,10 @@ candidates = {
     "same betas, T = 400": raw_400,
     "scaled, T = 400": schedules.linear_scaled(400),
     "cosine, T = 400": schedules.cosine(400),
+    "same betas, shifted": schedules.zero_terminal_snr(raw_400),
 }
 for name, c in candidates.items():
-    print(f"{name:20s} image times {c.alpha_bar[-1].sqrt():.4f} is left, "
-          f"{forward.bits_left(c, mean_square=0.25):.1e} bits per dimension")
+    print(f"{name:20s} factor left on the image: {c.alpha_bar[-1].sqrt():.4f}")
 
 # %% [markdown]
 # A factor of 0.13 seems little. It is little for a single pixel. But images do not vary pixel by pixel: they vary together,
@@ -454,7 +480,7 @@ named = {"predicted": predicted, "measured": measured}
 plots.curves(torch.arange(1, 11), named, "principal component", "R^2 of x_0 from x_T")
 
 # %% [markdown]
-# *What to see: the further up a component stands, the more of it survives to the end of the T = 400 chain.*
+# *What to see: the larger a component's variance, the more of it survives to the end of the T = 400 chain.*
 #
 # Eight-pixel digits are an easy case: their first component has a variance below 3. The larger the images, the more pixels
 # vary together. Fashion-MNIST's first component is more than twenty times as strong:
@@ -474,10 +500,12 @@ else:
     print("Fashion-MNIST is not on this machine. To fetch it: python -m ddpm_edu data fetch fashion-mnist")
 
 # %% [markdown]
-# More than half of Fashion-MNIST's overall brightness can still be read off the "pure noise" of the raw T = 400 chain. A
-# sampler that starts from real pure noise gets a brightness the data never promised, and its images come out too close to
-# medium grey. Three remedies: scale the betas with T (`linear_scaled`), use a schedule that does not depend on T
-# (`cosine`), or move the end of the chain to exactly zero (`zero_terminal_snr`).
+# That component is mostly the brightness of the picture as a whole, and more than half of it can still be read off the
+# "pure noise" at the end of the raw T = 400 chain. A model trained on this chain learns to take the brightness from
+# there. A sampler then starts from real pure noise, which has a brightness of about zero, and the images come out too
+# close to medium grey. Three remedies: scale the betas with T (`linear_scaled`), use a schedule that looks the same at
+# every T (`cosine`), or shift and stretch the chain so that its end is exactly zero (`zero_terminal_snr`, the last line
+# of the table).
 #
 # A photograph shows the same by eye. Averaging over many noisy copies of one photograph at $t = T$ removes the noise and
 # leaves what was left of the image:
@@ -507,15 +535,26 @@ plots.images(shown, ["photograph", "average at T = 1000, x 5", "average at raw T
 # - it came from $x_0$ by the jump: $x_{t-1} \sim \mathcal N(\sqrt{\bar\alpha_{t-1}}\,x_0,\; 1-\bar\alpha_{t-1})$;
 # - it leads to $x_t$ by one step: $x_t \sim \mathcal N(\sqrt{\alpha_t}\,x_{t-1},\; \beta_t)$.
 #
-# Bayes' rule multiplies the two, and the product of two Gaussians is a Gaussian. Its precision (one over variance) is the
-# sum of the two precisions; its mean is the average of what the two say, weighted by precision. Below is each line of
-# that, beside the formula that the papers print, for every $t \ge 2$ and some $x_0$ and $x_t$.
+# Turned around, the second says $x_{t-1} \approx x_t/\sqrt{\alpha_t}$ with variance $\beta_t/\alpha_t$. Bayes' rule multiplies the
+# two, and the product of two Gaussians is a Gaussian. Its precision (one over variance) is the sum of the two
+# precisions, and its mean is the average of what the two say, weighted by precision:
+#
+# $$\frac{1}{\tilde\beta_t} = \frac{1}{1-\bar\alpha_{t-1}} + \frac{\alpha_t}{\beta_t}, \qquad
+# \tilde\mu_t = \tilde\beta_t \left(\frac{\sqrt{\bar\alpha_{t-1}}\,x_0}{1-\bar\alpha_{t-1}} + \frac{\sqrt{\alpha_t}\,x_t}{\beta_t}\right).$$
+#
+# The papers print it multiplied out, which also covers $t = 1$, where the first precision is infinite:
+#
+# $$\tilde\beta_t = \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t, \qquad
+# \tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\,x_0 + \frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t
+# = \frac{1}{\sqrt{\alpha_t}}\left(x_t - \frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\epsilon\right).$$
+#
+# Below, each of these is computed for every $t \ge 2$ and some $x_0$ and $x_t$, and compared.
 
 # %%
 a, b, ab, before = s.alpha[2:], s.beta[2:], s.alpha_bar[2:], s.alpha_bar[1:-1]
 x0, x_t = torch.tensor(0.7), torch.tensor(-0.4)
 
-precision = 1 / (1 - before) + a / b  # from x_0, and from x_t: x_{t-1} = x_t / sqrt(a) with variance b / a
+precision = 1 / (1 - before) + a / b
 papers = b * (1 - before) / (1 - ab)
 same("1 / (sum of precisions)", 1 / precision,
      "beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t)", papers, 1e-9)
@@ -530,15 +569,16 @@ same("the papers' mean, from x_0", paper_mean,
      "(x_t - beta_t eps / sqrt(1 - alpha_bar_t)) / sqrt(alpha_t)", eps_mean, 1e-9)
 
 # %% [markdown]
-# The last line is the one to remember. It says the same mean in terms of the *noise*, and it is the reason why DDPM's
-# network is trained to predict noise. That story is notebook 03.
+# The last form is the one to remember. It says the same mean in terms of the *noise* $\epsilon$, and it is the reason
+# why DDPM's network is trained to predict noise. That story is notebook 03.
 #
 # ### Exercise 1.6: the posterior
 #
 # *Difficulty 3 of 5, fifteen minutes.*
 #
-# Return mean and variance of $q(x_{t-1} \mid x_t, x_0)$. The variance table is at hand as `s.posterior_variance`; the mean
-# is yours to write, for $t = 1$ as well (where $\bar\alpha_{t-1} = \bar\alpha_0 = 1$, and the answer must be $x_0$).
+# Return $\tilde\mu_t$ and $\tilde\beta_t$, mean and variance of $q(x_{t-1} \mid x_t, x_0)$. The table of $\tilde\beta_t$ is at hand
+# as `s.posterior_variance`; the mean is yours to write, for $t = 1$ as well (where $\bar\alpha_{t-1} = \bar\alpha_0 = 1$, and
+# the answer must be $x_0$).
 #
 # <details><summary>Hint 1</summary>Take the two coefficients of paper_mean above. s.alpha_bar[t - 1] is alpha_bar one step before.</details>
 # <details><summary>Hint 2</summary><code>at(s.alpha_bar, t - 1, x0)</code> is allowed: t - 1 is 0 at worst, and entry 0 exists.</details>
@@ -573,19 +613,23 @@ q_posterior = or_library(q_posterior, forward.q_posterior)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", ScheduleWarning)  # four steps leave signal; no harm here
     short = schedules.from_betas([0.2, 0.3, 0.4, 0.5])
-g = torch.Generator().manual_seed(0)
 beginning = torch.full((1_000_000, 1), 0.8, dtype=torch.float64)
-chain = dict(forward.walk(short, beginning, g))
-arrived = chain[2][(chain[3] + 0.5).abs() < 0.02]
-ends = torch.tensor([[[0.8]], [[-0.5]]], dtype=torch.float64)
-mean, variance = q_posterior(short, *ends, torch.tensor([3]))
+states = dict(forward.walk(short, beginning, torch.Generator().manual_seed(0)))  # {t: x_t}
+arrived = states[2][(states[3] + 0.5).abs() < 0.02]
+
+x0, x3 = torch.tensor([[0.8]]), torch.tensor([[-0.5]])
+mean, variance = q_posterior(short, x0, x3, torch.tensor([3]))
 print(f"formula:    mean {mean.item():.2f}, variance {variance.item():.2f}")
-print(f"simulation: mean {arrived.mean():.1f}, variance {arrived.var():.1f}, {len(arrived) // 1000} thousand chains")
+print(f"simulation: mean {arrived.mean():.2f}, variance {arrived.var():.2f}")
+print(f"({len(arrived) // 1000} thousand chains arrived: the last digit is chance)")
 plots.between(short, 3, x0=0.8, x_t=-0.5, posterior=(mean.item(), variance.item()), simulated=arrived)
 
 # %% [markdown]
 # *What to see: the posterior (solid) lies between what $x_0$ says about $x_2$ (dashed) and what $x_3$ says (dash-dotted),
 # and is narrower than both: two sources know more than one. The simulation agrees.*
+#
+# The posterior variance is also smaller than $\beta_t$, that of the step forwards: in $\tilde\beta_t =
+# \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\beta_t$ the fraction is below 1, as $\bar\alpha$ falls.
 
 # %% [markdown]
 # ## Points in the plane
@@ -611,7 +655,8 @@ plots.clouds(states)
 # %% [markdown]
 # ## What people get wrong
 #
-# Each of these has been published, or has cost somebody a week. Each is a failing example you can run.
+# Each of these stands, or stood for years, in a published course, tutorial or library. Each is a failing example you can
+# run.
 #
 # **Raw pixels.** Images come as whole numbers from 0 to 255. Mixed with noise of size 1 they would swamp it; as unsigned
 # bytes they may wrap around. Here it is an error that says what to do.
@@ -625,14 +670,15 @@ except ValueError as error:
 
 # %% [markdown]
 # **Half precision.** In bfloat16 the number $\bar\alpha_5 = 0.9993$ is rounded to 1, so $1-\bar\alpha_5$ is 0: no noise at
-# all at the first steps, in more than one popular library. The cure is to compute in float64 and round last.
+# all at the first steps. Libraries in wide use do this when images are cast first. The cure: compute in float64, round
+# last.
 
 # %%
 zero, one = torch.zeros(1, 1, dtype=torch.bfloat16), torch.ones(1, 1, dtype=torch.bfloat16)
 early = torch.tensor([5])
 naive = (1 - s.alpha_bar[early].bfloat16()).sqrt()
 ours, exact = forward.q_sample(s, zero, early, one), (1 - s.alpha_bar[5]).sqrt()
-print(f"noise at t = 5: naive {naive.item():.4f}, ours {ours.item():.4f}, exact {exact:.4f}")
+print(f"noise at t = 5: naive {naive.item():.4f}, exact {exact:.4f}, ours {ours.item():.4f} (to 8 bits)")
 
 # %% [markdown]
 # **One t for all, by accident.** A `t` of shape (1,) or (N, 1) broadcasts without a word: every sample gets the same time,
@@ -658,8 +704,8 @@ except ValueError as error:
     print(type(error).__name__, "-", str(error).split(". Usual")[0])
 
 # %% [markdown]
-# **Uniform noise.** `torch.rand` for `torch.randn` is a slip of one letter, and the pictures look the same. The noise then
-# has mean 0.5 and a variance of one twelfth: after a thousand steps the state has drifted away instead of standing at 0.
+# **Uniform noise.** `torch.rand` for `torch.randn` is a slip of one letter. The noise then has mean 0.5 and a variance of
+# one twelfth: in a single jump the picture looks merely a little bright, and over a thousand steps the state drifts away.
 
 # %%
 g, x = torch.Generator().manual_seed(0), images[:10]
@@ -688,5 +734,6 @@ questions.answer(1, "a")
 # - Sohl-Dickstein et al., *Deep Unsupervised Learning using Nonequilibrium Thermodynamics* (2015): where the chain comes
 #   from.
 #
-# **Next:** notebook 02, the bound: what exactly is optimised when a model learns to walk this road backwards.
+# **Next:** notebook 02 (in preparation), the bound: what exactly is optimised when a model learns to walk this road
+# backwards.
 # [Back to the start](00_start_here.ipynb).

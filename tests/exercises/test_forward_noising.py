@@ -75,6 +75,8 @@ EXERCISES = {
         lambda keep: (math.cos(math.acos(math.sqrt(keep))), math.sin(math.acos(math.sqrt(keep)))),
         {
             "no roots": (lambda keep: (keep, 1 - keep), "take square roots"),
+            "negative": (lambda keep: (keep**0.5, -((1 - keep) ** 0.5)), "positive roots"),
+            "always the same": (lambda keep: (1.0, 0.0), "the image keeps 1 of the variance."),
             "swapped": (lambda keep: ((1 - keep) ** 0.5, keep**0.5), "swapped"),
             "one number": (lambda keep: keep**0.5, "Two numbers"),
             "nothing": (lambda keep: None, "Two numbers"),
@@ -89,7 +91,9 @@ EXERCISES = {
                 "each other's coefficients",
             ),
             "no roots": (lambda s, x, t, e: at(s.alpha, t, x) * x + at(s.beta, t, x) * e, "Both square roots"),
-            "no column": (lambda s, x, t, e: s.alpha[t].sqrt() * x, "stopped with RuntimeError"),
+            "no column": (lambda s, x, t, e: s.alpha[t].sqrt() * x, "use at(table, t, x)"),
+            "clamped": (lambda s, x, t, e: forward.q_step(s, x, t, e).clamp(-1, 1), "clamped"),
+            "for images only": (lambda s, x, t, e: x * s.alpha[t].sqrt().reshape(-1, 1, 1, 1), "has 3 dimensions"),
             "nothing": (lambda s, x, t, e: None, "`return`"),
             "a number": (lambda s, x, t, e: 0.5, "expected a tensor, got float"),
             "one sample lost": (lambda s, x, t, e: forward.q_step(s, x, t, e)[1:], "expected shape"),
@@ -153,6 +157,12 @@ EXERCISES = {
                 lambda s, x, n: loop_with_q_step(s, x, torch.randn_like(n)),
                 "noise of your own",
             ),
+            "one noise for all": (lambda s, x, n: loop_with_q_step(s, x, n[:1].expand_as(n)), "Only the first noise"),
+            "nothing carried over": (
+                lambda s, x, n: loop_with_q_step(s, x, 0 * n) + s.beta[-1].sqrt() * n[-1],
+                "last step",
+            ),
+            "clamped": (lambda s, x, n: loop_with_q_step(s, x, n).clamp(-1, 1), "clamped"),
             "noise in reverse": (lambda s, x, n: loop_with_q_step(s, x, n.flip(0)), "expected"),
         },
     ),
@@ -178,6 +188,11 @@ EXERCISES = {
             "standard deviation": (
                 lambda s, x0, x, t: (forward.q_posterior(s, x0, x, t)[0], at(s.posterior_variance, t, x0).sqrt()),
                 "standard deviation",
+            ),
+            "clamped": (lambda s, x0, x, t: (forward.q_posterior(s, x0, x, t)[0].clamp(-1, 1), x[:, :1]), "clamped"),
+            "0/0 at t = 1": (
+                lambda s, x0, x, t: (forward.q_posterior(s, x0, x, t)[0] * 0 / (1 - s.alpha_bar[t - 1])[:, None], x),
+                "gives at t = 0",
             ),
             "mean only": (lambda s, x0, x, t: forward.q_posterior(s, x0, x, t)[0], "Two tensors"),
             "alpha_bar_t for alpha_bar_{t-1}": (

@@ -41,6 +41,18 @@ def test_a_wrong_answer_and_a_blank_do_not():
     assert or_library(blank, library) is library
 
 
+def test_the_librarys_function_gets_no_tick_once_it_was_handed_out(capsys):
+    """The learner's name now means the library's function; a tick for it would be a lie."""
+
+    def stand_in():
+        return 42
+
+    mine = or_library(library, stand_in)
+    the_answer(mine)
+    out = capsys.readouterr().out
+    assert "this is the library's function" in out and "[x]" not in out
+
+
 def test_only_the_function_that_was_graded_counts():
     """A right answer, then overwritten by another function of the same name: that one was never graded."""
 
