@@ -26,3 +26,7 @@ class DataError(DDPMError):
 
 class ScheduleWarning(UserWarning):
     """A schedule that works but probably not as meant (signal left at T, a chain of one step)."""
+
+
+class DataWarning(UserWarning):
+    """Images that are legal but probably not what was meant (never rescaled, or all of one value)."""

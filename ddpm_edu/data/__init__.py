@@ -13,7 +13,7 @@ from ddpm_edu.data.fashion_mnist import fashion_mnist, fashion_mnist_available
 from ddpm_edu.data.folder import folder
 from ddpm_edu.data.idx import read_idx
 from ddpm_edu.data.photos import photograph, photographs
-from ddpm_edu.data.ranges import DataWarning, check_images, to_model_range, to_uint8
+from ddpm_edu.data.ranges import check_images, to_model_range, to_uint8
 from ddpm_edu.data.shapes import CaptionedSet, shapes
 from ddpm_edu.data.toy import TOYS, checkerboard, eight_gaussians, moons, pinwheel, rings, swiss_roll
 
@@ -21,7 +21,6 @@ __all__ = [
     "DATASETS",
     "TOYS",
     "CaptionedSet",
-    "DataWarning",
     "ImageSet",
     "batches",
     "cache_folder",

@@ -1,10 +1,9 @@
 """The 8x8 handwritten digits, carried inside the package so that the first lesson needs no download.
 
 1,797 images of 8x8 pixels with 17 grey levels (0..16), ten classes: the test part of "Optical Recognition of
-Handwritten Digits" by E. Alpaydin and C. Kaynak (1998), UCI Machine Learning Repository,
-https://doi.org/10.24432/C50P49, licence CC BY 4.0. The same images in the same order as scikit-learn's
-``load_digits``. Each grey level counts the inked pixels in a 4x4 block of a 32x32 scan, so 17 levels are
-exact.
+Handwritten Digits" by E. Alpaydin and C. Kaynak (1998), UCI Machine Learning Repository, licence CC BY 4.0. The same
+images in the same order as scikit-learn's ``load_digits``. Each grey level counts the inked pixels in a 4x4 block of
+a 32x32 scan, so 17 levels are exact.
 """
 
 from importlib.resources import as_file, files

@@ -9,14 +9,10 @@ import warnings
 import torch
 from torch import Tensor
 
-from ddpm_edu.errors import DataError, ShapeError
+from ddpm_edu.errors import DataError, DataWarning, ShapeError
 
 _CHANNEL_COUNTS = (1, 3, 4)  # what an image file can have; used to tell channels from rows
 _OVERSHOOT = 1e-3  # float rounding of a legal image stays far below this, a resize's overshoot does not
-
-
-class DataWarning(UserWarning):
-    """Images that are legal but probably not what was meant (never rescaled, or all of one value)."""
 
 
 def to_model_range(k: Tensor, levels: int = 256) -> Tensor:

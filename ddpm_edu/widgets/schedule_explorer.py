@@ -84,13 +84,14 @@ class SchedulePicture:
         s = make_schedule(family, T, beta_start, beta_end)
         t = min(t, T)
         ab, end = s.alpha_bar[t].item(), s.alpha_bar[-1].sqrt().item()
+        bits = forward.bits_left(s, self.photo.square().mean().item())
         left = f"{end:.4f}" if end >= 0.001 or end == 0 else f"{end:.1e}"
         wasted = (s.alpha_bar[1:] < 0.01).double().mean().item()
         return (
             f"at t = {t}: <b>alpha_bar = {ab:.4f}</b>, "
             f"image times {ab**0.5:.3f} plus noise times {(1 - ab) ** 0.5:.3f}, "
             f"SNR = {s.snr[t].item():.3g}.<br>"
-            f"at T = {T}: <b>the factor left on the image is {left}</b>; "
+            f"at T = {T}: <b>the factor left on the image is {left}</b>, bits left: {bits:.2g} per dimension; "
             f"steps with alpha_bar below 0.01: {100 * wasted:.0f}%."
         )
 

@@ -391,7 +391,9 @@ plots.compare_schedules(families)
 # ### Explore
 #
 # Move the sliders (mouse, or click one and use the arrow keys). The dashed curve is DDPM's own; it shows once you leave
-# the setting you start with. On the right is a second kind of data, points in the plane from two half-moons. Three
+# the setting you start with. On the right is a second kind of data, points in the plane from two half-moons. "Bits left"
+# measures how far the end of the chain, started from this photograph, is from pure noise: the Kullback-Leibler
+# divergence from $\mathcal N(0, I)$, in bits per pixel and colour. Notebook 02 meets it again as a term of the bound. Three
 # things to try:
 #
 # 1. Set T to 400 and leave the family at `linear`. Read the factor left on the image, above the pictures, then change
@@ -678,7 +680,7 @@ zero, one = torch.zeros(1, 1, dtype=torch.bfloat16), torch.ones(1, 1, dtype=torc
 early = torch.tensor([5])
 naive = (1 - s.alpha_bar[early].bfloat16()).sqrt()
 ours, exact = forward.q_sample(s, zero, early, one), (1 - s.alpha_bar[5]).sqrt()
-print(f"noise at t = 5: naive {naive.item():.4f}, exact {exact:.4f}, ours {ours.item():.4f} (to 8 bits)")
+print(f"noise at t = 5: naive {naive.item():.4f}, exact {exact:.4f}, ours {ours.item():.4f} (rounded to bfloat16)")
 
 # %% [markdown]
 # **One t for all, by accident.** A `t` of shape (1,) or (N, 1) broadcasts without a word: every sample gets the same time,

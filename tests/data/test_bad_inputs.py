@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from ddpm_edu import data
-from ddpm_edu.errors import DataError, DDPMError, ShapeError
+from ddpm_edu.errors import DataError, DataWarning, DDPMError, ShapeError
 from tests.data.helpers import gz, idx_bytes, png, some_images, write
 
 GOOD = torch.linspace(-1, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
@@ -152,7 +152,7 @@ WARNED = [
 
 @pytest.mark.parametrize(("x", "words"), [row[1:] for row in WARNED], ids=[row[0] for row in WARNED])
 def test_warned_with_the_right_words(x, words):
-    with pytest.warns(data.DataWarning, match=words) as caught:
+    with pytest.warns(DataWarning, match=words) as caught:
         data.check_images(x)
     assert [warning.filename for warning in caught] == [__file__]  # points at the caller, not into the package
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddpm_edu import schedules, widgets
+from ddpm_edu import forward, schedules, widgets
 from ddpm_edu.widgets.dissolve import DissolvePicture
 from ddpm_edu.widgets.schedule_explorer import SchedulePicture
 
@@ -72,6 +72,7 @@ def test_the_numbers_are_those_of_the_schedule(drawing):
     s = schedules.linear(1000)
     for number in (s.alpha_bar[200], s.alpha_bar[200].sqrt(), s.snr[200]):
         assert f"{number:.3f}"[:5] in text or f"{number:.3g}" in text
+    assert f"bits left: {forward.bits_left(s, drawing.photo.square().mean().item()):.2g} per" in text
     assert "at t = 200" in text and "left on the image is 0.0064" in text and "33%" in text
 
 
