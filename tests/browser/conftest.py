@@ -23,14 +23,14 @@ def need_browser(path: str | None, in_ci: bool) -> None:
         pytest.skip("no browser found: install chromium, or set CHROMIUM to the path of one")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     need_browser(chromium_path(), bool(os.environ.get("CI")))
     with chromium() as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(browser: Browser) -> Iterator[Lab]:
     """JupyterLab on a copy of notebooks/: a test may edit what it opens."""
     with jupyterlab(ROOT / "notebooks") as started:

@@ -28,14 +28,14 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("site")
     site.build(ROOT, out)
     return out / "html"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def address(html: Path) -> Iterator[str]:
     handler = functools.partial(Quiet, directory=str(html))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
