@@ -1,0 +1,80 @@
+"""Weights that the package carries, so that a lesson can sample without training first.
+
+A file is safetensors (numbers only: nothing in it can run), with all that is needed to use it as JSON in its metadata:
+the network's arguments, what it predicts, the schedule, the command that made it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from ddpm_edu.errors import ConfigError, DataError
+from ddpm_edu.models.mlp import MLP
+
+FOLDER = Path(__file__).parent / "weights"
+NETWORKS: dict[str, type[nn.Module]] = {"MLP": MLP}
+
+
+def load(name: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network ``name`` with its weights, ready to sample (eval mode, CPU), and its configuration.
+
+    ``name``: one that the package carries ("digits_mlp"), or the path of such a file. The configuration has
+    "network", "arguments", "predicts" and "schedule" ({"family", "T"}). Raises ConfigError for an unknown name,
+    DataError for a file that is missing, damaged, or does not fit the network it names.
+    """
+    path = name if isinstance(name, Path) else _carried(name)
+    config, tensors = _read(path)
+    try:
+        net = NETWORKS[config["network"]](**config["arguments"])
+    except (KeyError, TypeError) as cause:
+        raise DataError(f"{path.name}: its metadata describe no network of this package ({cause!r}).") from cause
+    _check_fit(path, net, tensors)
+    net.load_state_dict(tensors)
+    return net.eval(), config
+
+
+def _carried(name: str) -> Path:
+    names = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+    if name not in names:
+        raise ConfigError(
+            f"no weights are called {name!r}; there are {', '.join(names)}. Fix: one of these, or pathlib.Path(file)."
+        )
+    return FOLDER / f"{name}.safetensors"
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads((file.metadata() or {})["config"])
+            return config, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except FileNotFoundError as cause:
+        raise DataError(f"there is no file {path}.") from cause
+    except (SafetensorError, OSError) as cause:
+        raise DataError(
+            f"{path.name} cannot be read as safetensors ({cause}). Usual cause: a download that broke off, or a pickle "
+            "with another name. Fix: fetch or make it again."
+        ) from cause
+    except (KeyError, json.JSONDecodeError) as cause:
+        raise DataError(
+            f'{path.name} has no JSON "config" in its metadata, so nothing says which network it is. '
+            "Usual cause: a file of another program. Fix: make it with this package."
+        ) from cause
+
+
+def _check_fit(path: Path, net: nn.Module, tensors: dict[str, Tensor]) -> None:
+    own = {key: tuple(tensor.shape) for key, tensor in net.state_dict().items()}
+    given = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    wrong = sorted(key for key in own.keys() | given.keys() if own.get(key) != given.get(key))
+    if wrong:
+        key = wrong[0]
+        raise DataError(
+            f"{path.name} does not fit its network: {len(wrong)} tensors differ, the first is {key}: "
+            f"{given.get(key, 'missing')} in the file, {own.get(key, 'not known')} in the network. "
+            "Usual cause: a network that was changed after it was saved."
+        )
+    spoilt = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
+    if spoilt:
+        raise DataError(f"{path.name}: {spoilt[0]} holds NaN or infinity. Usual cause: training that diverged.")
