@@ -8,7 +8,10 @@ import importlib
 from types import ModuleType
 
 __version__ = "0.1.0"
-_ROOMS = ("data", "errors", "exercises", "forward", "plots", "schedules", "widgets")
+_ROOMS = (
+    *("closed_form", "data", "elbo", "errors", "exercises", "forward", "losses", "models", "oracles"),
+    *("parameterization", "plots", "reverse", "sampling", "schedules", "training", "widgets"),
+)
 __all__ = ["__version__", *_ROOMS]
 
 

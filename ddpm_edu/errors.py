@@ -24,6 +24,14 @@ class DataError(DDPMError):
     """Files or images that are missing, damaged, tampered with, or not in the range the models expect."""
 
 
+class ConfigError(DDPMError):
+    """An option that does not exist, or options that cannot go together."""
+
+
+class NonFiniteLossError(DDPMError):
+    """Training that has gone wrong: the loss is NaN or infinite, and every further step would be lost time."""
+
+
 class ScheduleWarning(UserWarning):
     """A schedule that works but probably not as meant (signal left at T, a chain of one step)."""
 

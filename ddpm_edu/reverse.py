@@ -1,0 +1,152 @@
+"""One step back: mean and variance of p(x_s | x_t) for any pair of times s < t, not only neighbours.
+
+The mean is that of q(x_s | x_t, x_0) with the denoiser's x_0 in the place of the true one. For the variance there are
+several good answers, each right for some data, and they have the same names everywhere in this package:
+
+- ``"beta"``: beta_{t|s} = 1 - alpha_bar_t / alpha_bar_s, right for data of variance 1 (DDPM's "large");
+- ``"posterior"``: that of q(x_s | x_t, x_0), right for a single point (DDPM's "small");
+- ``"optimal"``: the best that is the same in all dimensions, found from the denoiser's error (:func:`optimal`);
+- ``"learned"``: between the first two, where a network says how far (improved DDPM, Eq. 15);
+- a float64 tensor (T + 1,): your own, for single steps.
+
+Shapes: x (N, ...); t and s_ ("the earlier time") int64 (N,), 0 <= s_ < t <= T. Coefficients are float64, cast last.
+"""
+
+import torch
+from torch import Tensor
+
+from ddpm_edu.errors import ConfigError, ShapeError, TimestepError
+from ddpm_edu.schedules import Schedule
+
+VARIANCES = ("beta", "posterior", "optimal", "learned")
+Variance = str | Tensor
+
+
+def pair_beta(s: Schedule, t: Tensor, s_: Tensor) -> Tensor:
+    """beta_{t|s} = 1 - alpha_bar_t / alpha_bar_s, float64 (N,): the noise that the steps from s to t add, together."""
+    _check_pairs(s, t, s_)
+    return 1 - s.alpha_bar[t] / s.alpha_bar[s_]
+
+
+def pair_posterior_variance(s: Schedule, t: Tensor, s_: Tensor) -> Tensor:
+    """Variance of q(x_s | x_t, x_0), float64 (N,): beta_{t|s} (1 - alpha_bar_s) / (1 - alpha_bar_t); 0 at s = 0."""
+    return pair_beta(s, t, s_) * (1 - s.alpha_bar[s_]) / (1 - s.alpha_bar[t])
+
+
+def pair_mean(s: Schedule, x0: Tensor, x_t: Tensor, t: Tensor, s_: Tensor) -> Tensor:
+    """Mean of q(x_s | x_t, x_0): DDPM, Eq. 7, with alpha_bar_t / alpha_bar_s for alpha_t. x0, x_t: (N, ...)."""
+    beta, rest = pair_beta(s, t, s_), 1 - s.alpha_bar[t]
+    from_x0 = s.alpha_bar[s_].sqrt() * beta / rest
+    from_x_t = (1 - beta).sqrt() * (1 - s.alpha_bar[s_]) / rest
+    return (beside(from_x0, x0) * x0 + beside(from_x_t, x_t) * x_t).to(x_t.dtype)
+
+
+def pair_variance(s: Schedule, t: Tensor, s_: Tensor, choice: Variance, fraction: Tensor | None = None) -> Tensor:
+    """The variance that a sampler uses from t to s: float64 (N,), or of ``fraction``'s shape where it is learned.
+
+    0 at s = 0 whatever the choice: nothing is left to draw. ``fraction``: Denoised.variance_fraction (N, ...).
+    Raises ConfigError for an unknown choice, a missing fraction, or a table asked about a jump.
+    """
+    if isinstance(choice, Tensor):
+        if not ((t - s_) == 1).all():
+            raise ConfigError(
+                "a table of variances is for single steps, t to t - 1; here some steps are longer. "
+                'Usual cause: fewer sampling steps than T. Fix: "beta" or "posterior", which are known for any pair.'
+            )
+        chosen = _table(choice, s)[t]
+    else:
+        low, high = pair_posterior_variance(s, t, s_), pair_beta(s, t, s_)
+        chosen = _choose(choice, low, high, fraction)
+    return torch.where(_as(s_ == 0, chosen), 0.0, chosen)
+
+
+def bound_variance(s: Schedule, t: Tensor, choice: Variance, fraction: Tensor | None = None) -> Tensor:
+    """The variance of p(x_{t-1} | x_t) in the bound: float64 (N,), or of ``fraction``'s shape where it is learned.
+
+    The posterior's is 0 at t = 1, and a density of width 0 has no likelihood: entry 2 stands in for it, as in DDPM's
+    code. (A small number in its place, such as 1e-20, makes the log-likelihood of data -infinity in all but name.)
+    """
+    if isinstance(choice, Tensor):
+        return _table(choice, s)[t]
+    low = s.posterior_variance.clone()
+    low[1] = low[2] if s.T > 1 else s.beta[1]
+    return _choose(choice, low[t], s.beta[t], fraction)
+
+
+def interpolate(low: Tensor, high: Tensor, fraction: Tensor) -> Tensor:
+    """exp(f log high + (1 - f) log low), f in 0..1. Improved DDPM (Nichol & Dhariwal 2021), Eq. 15."""
+    return torch.exp(fraction * high.log() + (1 - fraction) * low.log())
+
+
+def optimal(s: Schedule, eps_mse: Tensor) -> Tensor:
+    """The best variance that is the same in all dimensions, as a table, float64 (T + 1,).
+
+    sigma_t^2 = posterior + (sqrt(alpha_bar_{t-1}) beta_t / (1 - alpha_bar_t))^2 (1 - alpha_bar_t) / alpha_bar_t e_t,
+    where e_t = ``eps_mse[t]`` is the denoiser's mean squared error of eps per dimension (entry 0 unused): the training
+    loss by t.
+    Bao et al. 2022 (Analytic-DPM), Theorem 1. Needs alpha_bar_T > 0.
+    """
+    if eps_mse.shape != s.beta.shape:
+        raise ShapeError(f"eps_mse must have shape ({s.T + 1},), one entry a time, got {tuple(eps_mse.shape)}.")
+    table = s.posterior_variance.clone()
+    rest, before = 1 - s.alpha_bar[1:], s.alpha_bar[:-1]
+    table[1:] += before * s.beta[1:] ** 2 / rest / s.alpha_bar[1:] * eps_mse.double()[1:]
+    return table
+
+
+def beside(values: Tensor, x: Tensor) -> Tensor:
+    """Values (N,), one a sample, as (N, 1, ..., 1) beside x, in x's dtype but never below float32."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    if values.ndim == 1:
+        values = values.reshape(-1, *[1] * (x.ndim - 1))
+    return values.to(dtype).to(x.device)
+
+
+def _choose(choice: str, low: Tensor, high: Tensor, fraction: Tensor | None) -> Tensor:
+    if choice == "beta":
+        return high
+    if choice == "posterior":
+        return low
+    if choice == "learned":
+        if fraction is None:
+            raise ConfigError(
+                'variance="learned" needs a denoiser that gives variance_fraction; this one gives none. '
+                'Usual cause: a network without the extra output channels. Fix: "beta" or "posterior".'
+            )
+        return interpolate(beside(low, fraction.double()), beside(high, fraction.double()), fraction.double())
+    if choice == "optimal":
+        raise ConfigError(
+            'variance="optimal" needs the denoiser\'s error, and this one does not carry it as eps_mse. '
+            "Fix: pass the table reverse.optimal(s, eps_mse)."
+        )
+    raise ConfigError(f"variance must be one of {', '.join(VARIANCES)} or a table, got {choice!r}.")
+
+
+def resolve(choice: Variance, s: Schedule, denoise: object) -> Variance:
+    """``choice``, with "optimal" turned into its table where the denoiser knows its own error (``.eps_mse``)."""
+    error = getattr(denoise, "eps_mse", None)
+    if isinstance(choice, str) and choice == "optimal" and error is not None:
+        return optimal(s, error)
+    return choice
+
+
+def _as(mask: Tensor, values: Tensor) -> Tensor:
+    return mask.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def _table(table: Tensor, s: Schedule) -> Tensor:
+    if table.shape != s.beta.shape:
+        raise ShapeError(
+            f"a table of variances must have shape ({s.T + 1},), entry t for the step from t, got {tuple(table.shape)}."
+        )
+    return table.double()
+
+
+def _check_pairs(s: Schedule, t: Tensor, s_: Tensor) -> None:
+    if t.shape != s_.shape or t.dtype != torch.int64 or s_.dtype != torch.int64:
+        raise TimestepError(
+            f"a pair of times needs two int64 tensors of one shape, got {t.dtype} {tuple(t.shape)} and "
+            f"{s_.dtype} {tuple(s_.shape)}."
+        )
+    if t.device.type == "cpu" and not ((s_ >= 0) & (s_ < t) & (t <= s.T)).all():
+        raise TimestepError(f"a pair needs 0 <= s < t <= {s.T}; got t = {t.tolist()[:4]}, s = {s_.tolist()[:4]}.")
