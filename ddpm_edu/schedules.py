@@ -13,12 +13,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral, Real
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
 from ddpm_edu.errors import ScheduleError, ScheduleWarning
+from ddpm_edu.schedule_checks import as_table, check_betas, check_ends, check_T, is_real, short
 
 # sqrt(alpha_bar_T) is the factor that still multiplies the image at the end of the chain. DDPM's own
 # schedule leaves 0.0064; Stable Diffusion's leaves 0.068, which was shown to spoil its brightness
@@ -85,7 +86,7 @@ def from_betas(betas: Tensor | Sequence[float], name: str = "from_betas") -> Sch
     Raises ScheduleError with the index of the first value that does not; warns (ScheduleWarning)
     when signal is left at T.
     """
-    return _warned(_chain(_as_table(betas, name), name))
+    return _warned(_chain(as_table(betas, name), name))
 
 
 def cumulative(betas: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ def from_alpha_bar(alpha_bar: Tensor | Sequence[float], name: str = "from_alpha_
     A finer or coarser time axis is a schedule of its own: give the alpha_bar you want at each step.
     Raises ScheduleError when the first value is not 1 or the values do not fall.
     """
-    grid = _as_table(alpha_bar, name)
+    grid = as_table(alpha_bar, name)
     if len(grid) < 2 or grid[0] != 1:
         raise ScheduleError(
             f"{name}: alpha_bar must start with alpha_bar_0 = 1 and have at least two entries, got "
@@ -128,8 +129,8 @@ def linear(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> S
 
     The end points are made for T = 1000 and are *not* rescaled for another T: see :func:`linear_scaled`.
     """
-    T = _check_T(T)
-    start, end = _check_ends(beta_start, beta_end)
+    T = check_T(T)
+    start, end = check_ends(beta_start, beta_end)
     return _warned(_chain(torch.linspace(start, end, T, dtype=torch.float64), "linear"))
 
 
@@ -139,8 +140,8 @@ def linear_scaled(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.0
     Improved DDPM (Nichol & Dhariwal 2021), reference code. At DDPM's ends it needs T >= 20: below, beta_T
     would pass 1.
     """
-    T = _check_T(T)
-    start, end = _check_ends(beta_start, beta_end)
+    T = check_T(T)
+    start, end = check_ends(beta_start, beta_end)
     scale = 1000 / T
     if scale * end > 1:
         raise ScheduleError(
@@ -154,8 +155,8 @@ def linear_scaled(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.0
 
 def quadratic(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Schedule:
     """sqrt(beta_t) rises linearly: gentler at the start than :func:`linear`. Option "quad" of DDPM's code."""
-    T = _check_T(T)
-    start, end = _check_ends(beta_start, beta_end)
+    T = check_T(T)
+    start, end = check_ends(beta_start, beta_end)
     return _warned(_chain(_squares(start, end, T), "quadratic"))
 
 
@@ -169,8 +170,8 @@ def cosine(T: int = 1000, s: float = 0.008) -> Schedule:
 
     Improved DDPM (Nichol & Dhariwal 2021), Eq. 17. Looks the same at every T, so it needs no rescaling.
     """
-    T = _check_T(T)
-    if not _is_real(s) or not s >= 0:
+    T = check_T(T)
+    if not is_real(s) or not s >= 0:
         raise ScheduleError(
             f"cosine: s must be a number >= 0, got {s!r}. It keeps the first betas from vanishing. "
             "Usual cause: an offset in steps. Fix: a share of the chain such as 0.008."
@@ -183,8 +184,8 @@ def sigmoid(T: int = 1000, start: float = -3.0, end: float = 3.0, tau: float = 1
 
     Jabri et al. 2022 (arXiv 2212.11972); beta_t clipped to 0.999. A smaller ``tau`` spends more steps at both ends.
     """
-    T = _check_T(T)
-    if not all(map(_is_real, (start, end, tau))) or not (start < end and tau > 0):
+    T = check_T(T)
+    if not all(map(is_real, (start, end, tau))) or not (start < end and tau > 0):
         raise ScheduleError(
             f"sigmoid: needs start < end and tau > 0, got start={start!r}, end={end!r}, tau={tau!r}. "
             "Usual cause: the ends swapped. Fix: sigmoid(T, -3, 3, 1)."
@@ -233,7 +234,7 @@ def respace(schedule: Schedule, timesteps: Sequence[int]) -> Schedule:
     whole = all(isinstance(t, Integral) and not isinstance(t, bool) for t in steps)
     if not whole or not steps or not all(a < b for a, b in zip([0, *steps], [*steps, schedule.T + 1], strict=True)):
         raise ScheduleError(
-            f"respace: timesteps must be integers, strictly increasing, within 1..{schedule.T}, got {_short(steps)}. "
+            f"respace: timesteps must be integers, strictly increasing, within 1..{schedule.T}, got {short(steps)}. "
             "Usual cause: 0-based steps, or steps listed from T downwards. Fix: e.g. range(10, T + 1, 10)."
         )
     return from_alpha_bar(schedule.alpha_bar[[0, *map(int, steps)]], f"{schedule.name} respaced to {len(steps)}")
@@ -270,7 +271,7 @@ def _squares(start: float, end: float, T: int) -> Tensor:
 
 def _chain(betas: Tensor, name: str) -> Schedule:
     """The tables of a chain with the steps ``betas`` (T,), checked."""
-    _check_betas(betas, name)
+    check_betas(betas, name)
     return Schedule(name, torch.cat([betas.new_zeros(1), betas]), cumulative(betas))
 
 
@@ -290,76 +291,3 @@ def _warned(schedule: Schedule) -> Schedule:
         message = f"{schedule.name}: T = 1 is a one-step chain. It is legal, and rarely what is meant."
         warnings.warn(message, ScheduleWarning, stacklevel=3)
     return schedule
-
-
-def _check_T(T: int) -> int:
-    if isinstance(T, bool) or not isinstance(T, Integral):
-        raise ScheduleError(
-            f"T must be an integer >= 1, got {T!r} of type {type(T).__name__}. Usual cause: T read from a file or "
-            "computed "
-            "by division. Fix: int(T)."
-        )
-    if T < 1:
-        raise ScheduleError(
-            f"T must be an integer >= 1, got {T}. It counts the steps of the chain. Fix: for example T = 1000."
-        )
-    return int(T)
-
-
-def _check_ends(start: float, end: float) -> tuple[float, float]:
-    for name, value in (("beta_start", start), ("beta_end", end)):
-        if not _is_real(value) or not math.isfinite(value):
-            raise ScheduleError(f"{name} must be a finite number, got {value!r}. Fix: for example 1e-4 and 0.02.")
-        if not 0 < value <= 1:
-            raise ScheduleError(
-                f"{name} must lie in (0, 1], got {value:g}: beta is the variance of one step's noise, out of 1. "
-                "Usual cause: a percentage, or sigma in place of beta. Fix: for example 1e-4 and 0.02."
-            )
-    if start > end:
-        raise ScheduleError(
-            f"beta_start = {start:g} is larger than beta_end = {end:g}: noise would come first and fade out. "
-            "Usual cause: the two swapped. Fix: swap them, or pass falling values to from_betas if they are meant."
-        )
-    return float(start), float(end)
-
-
-def _check_betas(betas: Tensor, name: str) -> None:
-    allowed = (betas > 0) & (betas < 1)
-    allowed[-1] = (betas[-1] > 0) & (betas[-1] <= 1)  # beta_T = 1: all signal is gone, on purpose
-    if allowed.all():
-        return
-    t = int(torch.nonzero(~allowed)[0]) + 1
-    raise ScheduleError(
-        f"{name}: every beta must lie in (0, 1) (the last may be 1), but beta[{t}] = {betas[t - 1].item():.6g}. "
-        "Usual cause: betas scaled for another T, or alphas passed as betas. Fix: more steps, or smaller betas."
-    )
-
-
-def _as_table(values: Tensor | Sequence[float], name: str) -> Tensor:
-    try:
-        table = torch.as_tensor(values, dtype=torch.float64).detach().cpu().clone()
-    except (TypeError, ValueError, RuntimeError) as cause:
-        raise ScheduleError(
-            f"{name}: expected a sequence of numbers, got {type(values).__name__} ({cause})."
-        ) from cause
-    if table.ndim != 1 or len(table) == 0:
-        raise ScheduleError(
-            f"{name}: expected a sequence of at least one number, got shape {tuple(table.shape)}. Fix: pass T values, "
-            "one a step."
-        )
-    if not table.isfinite().all():
-        bad = int(torch.nonzero(~table.isfinite())[0])
-        raise ScheduleError(
-            f"{name}: value number {bad + 1} is {table[bad].item()}; all must be finite. Usual cause: 0/0 or log(0) "
-            "upstream."
-        )
-    return table
-
-
-def _is_real(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _short(values: list[int]) -> str:
-    text = ", ".join(map(repr, values[:4]))
-    return f"[{text}, ... {len(values)} values]" if len(values) > 4 else f"[{text}]"
