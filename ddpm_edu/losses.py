@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ddpm_edu import elbo, parameterization
 from ddpm_edu.errors import ConfigError, ShapeError
-from ddpm_edu.forward import q_sample
+from ddpm_edu.forward import check_batch, q_sample
 from ddpm_edu.reverse import beside, bound_variance
 from ddpm_edu.schedules import Schedule
 
@@ -51,6 +51,11 @@ def simple(
     x_t = q_sample(s, x0, t, noise)
     target = parameterization.by_name(predicts).target(s, x0, t, noise)
     error = mse(net(x_t, t), target)
+    if weight is not None and weight.shape != s.beta.shape:
+        raise ShapeError(
+            f"a weight must be a table of shape ({s.T + 1},), entry t for time t, got {tuple(weight.shape)}. "
+            "Usual cause: a table counted from t = 1. Fix: put a 0 in front, or take losses.min_snr(5.0)(s, predicts)."
+        )
     return error if weight is None else error * weight.to(error.dtype).to(error.device)[t]
 
 
@@ -59,6 +64,9 @@ def by_quartile(s: Schedule, t: Tensor, loss: Tensor) -> Tensor:
 
     The first thing to look at when samples are bad and the loss is low: at large t every network looks good.
     """
+    check_batch(s, loss, t, loss=loss)
+    if loss.ndim != 1:
+        raise ShapeError(f"one loss a sample is needed, shape (N,), got {tuple(loss.shape)}. Fix: losses.mse(a, b).")
     quarter = ((t - 1) * 4 // s.T).to(loss.device)
     return torch.stack([loss[quarter == q].mean() for q in range(4)])
 
@@ -68,8 +76,8 @@ def by_quartile(s: Schedule, t: Tensor, loss: Tensor) -> Tensor:
 
 def uniform(s: Schedule, predicts: str) -> Tensor:
     """1 at every t: L_simple in the units of what is predicted."""
-    _per_eps(s, predicts)  # refuses what is no prediction
-    return _finish(torch.ones_like(s.beta), "uniform")
+    ones = torch.ones_like(s.beta)
+    return _finish("uniform", predicts, eps=ones, x0=ones, v=ones)
 
 
 def vlb(s: Schedule, predicts: str, variance: str = "posterior") -> Tensor:
@@ -80,7 +88,9 @@ def vlb(s: Schedule, predicts: str, variance: str = "posterior") -> Tensor:
     """
     time = torch.arange(1, s.T + 1)
     width = torch.cat([s.beta.new_ones(1), bound_variance(s, time, variance)])
-    return _finish(s.T * elbo.eps_weight(s, width) * _per_eps(s, predicts), "vlb")
+    on_x0 = torch.zeros_like(s.beta)
+    on_x0[1:] = s.T * s.alpha_bar[:-1] * (s.beta[1:] / (1 - s.alpha_bar[1:])).square() / (2 * width[1:])
+    return _finish("vlb", predicts, eps=s.T * elbo.eps_weight(s, width), x0=on_x0, v=on_x0 / (1 + s.snr))
 
 
 def min_snr(gamma: float = 5.0) -> Weight:
@@ -91,8 +101,9 @@ def min_snr(gamma: float = 5.0) -> Weight:
     _positive("gamma", gamma)
 
     def table(s: Schedule, predicts: str) -> Tensor:
+        on_x0 = s.snr.clamp(max=gamma)
         on_eps = (gamma / s.snr).clamp(max=1)  # = min(SNR, gamma) / SNR, also where the SNR is 0
-        return _finish(on_eps * _per_eps(s, predicts), "min_snr")
+        return _finish("min_snr", predicts, eps=on_eps, x0=on_x0, v=on_x0 / (1 + s.snr))
 
     return table
 
@@ -102,7 +113,8 @@ def p2(k: float = 1.0, gamma: float = 1.0) -> Weight:
     _positive("k", k)
 
     def table(s: Schedule, predicts: str) -> Tensor:
-        return _finish((k + s.snr).pow(-gamma) * _per_eps(s, predicts), "p2")
+        on_eps = (k + s.snr).pow(-gamma)
+        return _finish("p2", predicts, eps=on_eps, x0=on_eps * s.snr, v=on_eps * s.snr / (1 + s.snr))
 
     return table
 
@@ -115,8 +127,8 @@ def edm(sigma_data: float = 0.5) -> Weight:
     _positive("sigma_data", sigma_data)
 
     def table(s: Schedule, predicts: str) -> Tensor:
-        on_eps = 1 + 1 / (sigma_data**2 * s.snr)
-        return _finish(on_eps * _per_eps(s, predicts), "edm")
+        on_x0 = s.snr + 1 / sigma_data**2
+        return _finish("edm", predicts, eps=on_x0 / s.snr, x0=on_x0, v=on_x0 / (1 + s.snr))
 
     return table
 
@@ -190,21 +202,20 @@ class ImportanceSampler:
             self.seen[time] += 1
 
 
-# ---------------------------------------------------------------- one error in three units
+# ---------------------------------------------------------------- helpers
 
 
-def _per_eps(s: Schedule, predicts: str) -> Tensor:
-    """What turns a weight on the error of eps into one on the error of what is predicted."""
-    snr = s.snr
-    factors = {"eps": torch.ones_like(snr), "x0": snr, "v": snr / (1 + snr)}
-    if predicts not in factors:
-        raise ConfigError(f"weights are known for predictions of {', '.join(factors)}; got {predicts!r}.")
-    return factors[predicts]
+def _finish(name: str, predicts: str, **tables: Tensor) -> Tensor:
+    """The table for what is predicted. Each unit has its own formula, since at SNR = 0 none is another times a factor.
 
-
-def _finish(table: Tensor, name: str) -> Tensor:
-    """Entry 0, where SNR is infinite, becomes 0: no training happens there. The rest must be finite."""
-    table = table.clone()
+    Entry 0, where the SNR is infinite, becomes 0: no training happens there. The rest must be finite.
+    """
+    if predicts not in tables:
+        raise ConfigError(
+            f"weights are known for predictions of {', '.join(tables)}; got {predicts!r}. "
+            "Usual cause: another library's word (epsilon, sample, v_prediction). Fix: eps, x0 or v."
+        )
+    table = tables[predicts].clone()
     table[0] = 0
     if not table.isfinite().all():
         raise ConfigError(
