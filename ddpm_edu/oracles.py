@@ -135,11 +135,12 @@ class Mixture:
                 f"{k} means need as many weights and stds; got shapes {tuple(self.weights.shape)} and "
                 f"{tuple(self.stds.shape)}. Fix: one of each per component."
             )
-        if not (self.weights > 0).all() or abs(self.weights.sum() - 1) > 1e-9 or not (self.stds >= 0).all():
+        if not (self.weights > 0).all() or abs(self.weights.sum() - 1) > 1e-6 or not (self.stds >= 0).all():
             raise DataError(
                 f"weights must be > 0 and add up to 1 (they add up to {self.weights.sum().item():.6g}), stds must be "
                 ">= 0. Fix: weights / weights.sum()."
             )
+        self.weights = self.weights / self.weights.sum()  # weights in single precision add up to 1.00000001
 
     def _parts(self, s: Schedule, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """ab (N, 1), v_k (N, K), deviations d_k (N, K, D), log of weight times density of x_t (N, K)."""
