@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ddpm_edu.errors import DataError
 from ddpm_edu.reverse import bound_variance
 from ddpm_edu.schedules import Schedule
 
@@ -83,7 +84,12 @@ class GaussianChain:
 
 
 def gaussian(s: Schedule, mean: float, std: float, variance: str = "beta") -> GaussianChain:
-    """The chain with S_t by name: "beta", "posterior" (entry 2 at t = 1) or "optimal" (here: the true one)."""
+    """The chain with S_t by name: "beta", "posterior" (entry 2 at t = 1) or "optimal" (here: the true one).
+
+    Raises DataError for a std that is not > 0, ConfigError for another name.
+    """
+    if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+        raise DataError(f"mean must be a finite number and std one > 0, got {mean!r} and {std!r}.")
     chain = GaussianChain(s, mean, std, torch.zeros_like(s.beta))
     if variance == "optimal":
         table = chain.best_variance()

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ddpm_edu.errors import ConfigError, DataError
+from ddpm_edu.errors import ConfigError, DataError, ShapeError
 from ddpm_edu.forward import check_batch, q_sample
-from ddpm_edu.parameterization import Denoise, check_schedule
+from ddpm_edu.parameterization import Denoise, Denoised, check_schedule
 from ddpm_edu.reverse import Variance, beside, bound_variance, resolve
 from ddpm_edu.schedules import Schedule
 
@@ -96,6 +96,7 @@ def variational_bound(
     Raises ScheduleError for a denoiser of another schedule, ShapeError, DataError, ConfigError.
     """
     check_schedule(denoise, s)
+    _check_decoder(decoder)
     check_batch(s, x0, torch.ones(len(x0), dtype=torch.int64), x0=x0, **({} if noise is None else {"noise": noise}))
     variance, n = resolve(variance, s, denoise), len(x0)
     denoising, eps_mse = torch.zeros(n, s.T + 1, dtype=torch.float64), torch.zeros(n, s.T + 1, dtype=torch.float64)
@@ -105,7 +106,7 @@ def variational_bound(
             x = x0.repeat(len(times), *[1] * (x0.ndim - 1))
             t = times.repeat_interleave(n).to(x0.device)
             draw = torch.cat([_noise(x0, noise, generator) for _ in times])
-            denoised = denoise(q_sample(s, x, t, draw), t)
+            denoised = _checked_denoised(denoise(q_sample(s, x, t, draw), t), draw)
             shape = (len(times), n)
             error = (denoised.eps.double() - draw.double()).square().flatten(1).mean(1)
             eps_mse[:, times] = error.reshape(shape).T.cpu()
@@ -137,6 +138,12 @@ def denoising_term(s: Schedule, x0: Tensor, x0_hat: Tensor, t: Tensor, variance:
     x0, x0_hat: (N, ...); variance: (N,) or (N, ...). What comes out at t = 1, where the posterior has no width, means
     nothing: that step is the reconstruction.
     """
+    check_batch(s, x0, t, x0=x0.double(), x0_hat=x0_hat.double())
+    if variance.shape not in (x0.shape, (len(x0),)):
+        raise ShapeError(
+            f"variance must be ({len(x0)},), one a sample, or {tuple(x0.shape)}, got {tuple(variance.shape)}. "
+            "Usual cause: a table over t in the place of its values. Fix: table[t]."
+        )
     time = t.cpu()
     b = beside(s.posterior_variance[time], x0.double()).clamp(min=torch.finfo(torch.float64).tiny)
     wide = beside(variance, x0.double())
@@ -210,6 +217,28 @@ def _noise(x0: Tensor, noise: Tensor | None, generator: torch.Generator | None) 
         return noise
     device = generator.device if generator is not None else x0.device
     return torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=device).to(x0.device)
+
+
+def _check_decoder(decoder: Decoder) -> None:
+    if not isinstance(decoder, Decoder):
+        raise ConfigError(
+            f"decoder must be elbo.density, elbo.density_of(levels) or elbo.discretized(levels), got {decoder!r}. "
+            "Usual cause: the number of levels forgotten. Fix: elbo.discretized(17) for the 8x8 digits."
+        )
+
+
+def _checked_denoised(denoised: Denoised, x_t: Tensor) -> Denoised:
+    if not isinstance(denoised, Denoised):
+        raise ConfigError(
+            f"a denoiser returns Denoised(x0, eps), this one returned {type(denoised).__name__}. "
+            "Usual cause: a bare network. Fix: parameterization.denoiser(net, s, predicts)."
+        )
+    if not denoised.x0.shape == denoised.eps.shape == x_t.shape:
+        raise ShapeError(
+            f"the denoiser returned x0 {tuple(denoised.x0.shape)} and eps {tuple(denoised.eps.shape)} for x_t "
+            f"{tuple(x_t.shape)}; they must be equal, nothing is broadcast."
+        )
+    return denoised
 
 
 def _checked(levels: int) -> int:

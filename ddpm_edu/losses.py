@@ -227,4 +227,4 @@ def _finish(name: str, predicts: str, **tables: Tensor) -> Tensor:
 
 def _positive(name: str, value: float) -> None:
     if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-        raise ConfigError(f"{name} must be a number > 0, got {value!r}.")
+        raise ConfigError(f"{name} must be a number > 0, got {value!r}. Fix: leave it out for the paper's value.")

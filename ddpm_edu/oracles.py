@@ -36,6 +36,16 @@ class OracleDenoiser:
         return Denoised(x0.to(x_t.dtype), eps_from_x0(self.schedule, x, t, x0).to(x_t.dtype))
 
 
+def _check(s: Schedule, x: Tensor, t: Tensor, fits: bool, own: object) -> None:
+    """Refuses a t, or samples x (N, ...), that would broadcast against what the oracle knows."""
+    check_batch(s, x, t, x_t=x)
+    if not fits:
+        raise ShapeError(
+            f"x_t has samples of shape {tuple(x.shape[1:])}, and this oracle knows samples of {own}; they must be "
+            "equal. Usual cause: data of another size, or a missing batch dimension. Fix: x_t[None] for one sample."
+        )
+
+
 class Gaussian:
     """x_0 ~ N(mean, std^2), independently in every dimension.
 
@@ -45,22 +55,25 @@ class Gaussian:
     def __init__(self, mean: float | Tensor = 0.0, std: float | Tensor = 1.0) -> None:
         self.mean, self.std = (torch.as_tensor(v, dtype=torch.float64) for v in (mean, std))
         if not (self.std > 0).all():
-            raise DataError(f"std must be > 0, got {self.std.min().item():g}. A point mass is FiniteDataset(x).")
+            raise DataError(f"std must be > 0, got {self.std.min().item():g}. Fix: a single point is FiniteDataset(x).")
 
     def variance(self, s: Schedule, x: Tensor, t: Tensor) -> Tensor:
-        """v_t = alpha_bar_t std^2 + 1 - alpha_bar_t, the variance of x_t, broadcast beside x (N, ...)."""
+        """v_t = alpha_bar_t std^2 + 1 - alpha_bar_t, the variance of x_t, beside x (N, ...)."""
+        for own in (self.mean, self.std):
+            _check(s, x, t, own.ndim == 0 or own.shape == x.shape[1:], f"shape {tuple(own.shape)}")
         ab = at(s.alpha_bar, t, x)
         return ab * self.std**2 + 1 - ab
 
     def posterior_mean(self, s: Schedule, x: Tensor, t: Tensor) -> Tensor:
         """E[x_0 | x_t] = mean + sqrt(alpha_bar_t) std^2 (x_t - sqrt(alpha_bar_t) mean) / v_t."""
-        root = at(s.alpha_bar.sqrt(), t, x)
-        return self.mean + root * self.std**2 * (x - root * self.mean) / self.variance(s, x, t)
+        v, root = self.variance(s, x, t), at(s.alpha_bar.sqrt(), t, x)
+        return self.mean + root * self.std**2 * (x - root * self.mean) / v
 
     def score(self, s: Schedule, x_t: Tensor, t: Tensor) -> Tensor:
         """grad log q(x_t) = -(x_t - sqrt(alpha_bar_t) mean) / v_t, (N, ...)."""
         x = x_t.double()
-        return (-(x - at(s.alpha_bar.sqrt(), t, x) * self.mean) / self.variance(s, x, t)).to(x_t.dtype)
+        v = self.variance(s, x, t)
+        return (-(x - at(s.alpha_bar.sqrt(), t, x) * self.mean) / v).to(x_t.dtype)
 
     def eps_floor(self, s: Schedule) -> Tensor:
         """Least mean squared error of eps per dimension at t = 0..T: alpha_bar_t std^2 / v_t, float64 (T + 1,)."""
@@ -105,6 +118,7 @@ class FullGaussian:
 
     def posterior_mean(self, s: Schedule, x: Tensor, t: Tensor) -> Tensor:
         """mean + sqrt(ab) Sigma (ab Sigma + (1 - ab) I)^{-1} (x_t - sqrt(ab) mean), along the eigenvectors."""
+        _check(s, x, t, x.shape[1:].numel() == self.mean.numel(), f"{self.mean.numel()} numbers")
         flat = x.flatten(1)
         ab = s.alpha_bar.to(flat.device)[t][:, None]
         deviation = (flat - ab.sqrt() * self.mean) @ self.directions
@@ -144,6 +158,7 @@ class Mixture:
 
     def _parts(self, s: Schedule, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """ab (N, 1), v_k (N, K), deviations d_k (N, K, D), log of weight times density of x_t (N, K)."""
+        _check(s, x, t, x.shape[1:].numel() == self.means[0].numel(), f"{self.means[0].numel()} numbers")
         flat, centres = x.double().flatten(1), self.means.flatten(1)
         ab = s.alpha_bar.to(flat.device)[t][:, None]
         v = ab * self.stds**2 + 1 - ab
@@ -207,6 +222,7 @@ class FiniteDataset:
 
     def weights(self, s: Schedule, x_t: Tensor, t: Tensor) -> Tensor:
         """p(sample i | x_t), float64 (N, n): softmax of -|x_t - sqrt(ab) x_i|^2 / (2 (1 - ab))."""
+        _check(s, x_t, t, x_t.shape[1:].numel() == self.x[0].numel(), f"{self.x[0].numel()} numbers")
         ab = s.alpha_bar.to(x_t.device)[t][:, None]
         flat, data = x_t.double().flatten(1), self.x.flatten(1)
         # |a - b|^2 written out: N x n numbers, never N x n x D

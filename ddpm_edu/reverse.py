@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ddpm_edu.errors import ConfigError, ShapeError, TimestepError
+from ddpm_edu.forward import check_batch
 from ddpm_edu.schedules import Schedule
 
 VARIANCES = ("beta", "posterior", "optimal", "learned")
@@ -35,6 +36,7 @@ def pair_posterior_variance(s: Schedule, t: Tensor, s_: Tensor) -> Tensor:
 
 def pair_mean(s: Schedule, x0: Tensor, x_t: Tensor, t: Tensor, s_: Tensor) -> Tensor:
     """Mean of q(x_s | x_t, x_0): DDPM, Eq. 7, with alpha_bar_t / alpha_bar_s for alpha_t. x0, x_t: (N, ...)."""
+    check_batch(s, x_t, t, x_t=x_t, x0=x0)
     beta, rest = pair_beta(s, t, s_), 1 - s.alpha_bar[t]
     from_x0 = s.alpha_bar[s_].sqrt() * beta / rest
     from_x_t = (1 - beta).sqrt() * (1 - s.alpha_bar[s_]) / rest
@@ -47,6 +49,7 @@ def pair_variance(s: Schedule, t: Tensor, s_: Tensor, choice: Variance, fraction
     0 at s = 0 whatever the choice: nothing is left to draw. ``fraction``: Denoised.variance_fraction (N, ...).
     Raises ConfigError for an unknown choice, a missing fraction, or a table asked about a jump.
     """
+    _check_pairs(s, t, s_)
     if isinstance(choice, Tensor):
         if not ((t - s_) == 1).all():
             raise ConfigError(
@@ -66,8 +69,16 @@ def bound_variance(s: Schedule, t: Tensor, choice: Variance, fraction: Tensor | 
     The posterior's is 0 at t = 1, and a density of width 0 has no likelihood: entry 2 stands in for it, as in DDPM's
     code. (A small number in its place, such as 1e-20, makes the log-likelihood of data -infinity in all but name.)
     """
+    _check_pairs(s, t, t - 1)
     if isinstance(choice, Tensor):
-        return _table(choice, s)[t]
+        table = _table(choice, s)
+        if not (table[1:] > 0).all():
+            raise ConfigError(
+                f"a variance in the bound must be > 0, got {table[1:].min().item():g} at t = "
+                f"{int(table[1:].argmin()) + 1}. Usual cause: s.posterior_variance as a table, which is 0 at t = 1. "
+                'Fix: variance="posterior", which takes entry 2 there.'
+            )
+        return table[t]
     low = s.posterior_variance.clone()
     low[1] = low[2] if s.T > 1 else s.beta[1]
     return _choose(choice, low[t], s.beta[t], fraction)
@@ -113,6 +124,8 @@ def _choose(choice: str, low: Tensor, high: Tensor, fraction: Tensor | None) -> 
                 'variance="learned" needs a denoiser that gives variance_fraction; this one gives none. '
                 'Usual cause: a network without the extra output channels. Fix: "beta" or "posterior".'
             )
+        if len(fraction) != len(low):
+            raise ShapeError(f"{len(fraction)} samples in variance_fraction for {len(low)} times; they must be equal.")
         return interpolate(beside(low, fraction.double()), beside(high, fraction.double()), fraction.double())
     if choice == "optimal":
         raise ConfigError(
@@ -146,7 +159,10 @@ def _check_pairs(s: Schedule, t: Tensor, s_: Tensor) -> None:
     if t.shape != s_.shape or t.dtype != torch.int64 or s_.dtype != torch.int64:
         raise TimestepError(
             f"a pair of times needs two int64 tensors of one shape, got {t.dtype} {tuple(t.shape)} and "
-            f"{s_.dtype} {tuple(s_.shape)}."
+            f"{s_.dtype} {tuple(s_.shape)}. Fix: one earlier time for each t."
         )
     if t.device.type == "cpu" and not ((s_ >= 0) & (s_ < t) & (t <= s.T)).all():
-        raise TimestepError(f"a pair needs 0 <= s < t <= {s.T}; got t = {t.tolist()[:4]}, s = {s_.tolist()[:4]}.")
+        raise TimestepError(
+            f"a pair needs 0 <= s < t <= {s.T}; got t = {t.tolist()[:4]}, s = {s_.tolist()[:4]}. "
+            "Usual cause: a grid that is not falling, or does not end at 0."
+        )
