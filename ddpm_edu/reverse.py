@@ -124,8 +124,11 @@ def _choose(choice: str, low: Tensor, high: Tensor, fraction: Tensor | None) -> 
                 'variance="learned" needs a denoiser that gives variance_fraction; this one gives none. '
                 'Usual cause: a network without the extra output channels. Fix: "beta" or "posterior".'
             )
-        if len(fraction) != len(low):
-            raise ShapeError(f"{len(fraction)} samples in variance_fraction for {len(low)} times; they must be equal.")
+        if fraction.shape[:1] != low.shape:
+            raise ShapeError(
+                f"variance_fraction has shape {tuple(fraction.shape)} for {len(low)} times; its first axis must be as "
+                "long. Usual cause: the fraction of one sample for a whole batch. Fix: one for each sample."
+            )
         return interpolate(beside(low, fraction.double()), beside(high, fraction.double()), fraction.double())
     if choice == "optimal":
         raise ConfigError(
@@ -156,9 +159,9 @@ def _table(table: Tensor, s: Schedule) -> Tensor:
 
 
 def _check_pairs(s: Schedule, t: Tensor, s_: Tensor) -> None:
-    if t.shape != s_.shape or t.dtype != torch.int64 or s_.dtype != torch.int64:
+    if t.ndim != 1 or t.shape != s_.shape or t.dtype != torch.int64 or s_.dtype != torch.int64:
         raise TimestepError(
-            f"a pair of times needs two int64 tensors of one shape, got {t.dtype} {tuple(t.shape)} and "
+            f"a pair of times needs two int64 tensors of one shape (N,), got {t.dtype} {tuple(t.shape)} and "
             f"{s_.dtype} {tuple(s_.shape)}. Fix: one earlier time for each t."
         )
     if t.device.type == "cpu" and not ((s_ >= 0) & (s_ < t) & (t <= s.T)).all():
