@@ -313,8 +313,9 @@ def filled(history=10):
     s = schedules.linear_scaled(50)
     sampler = losses.ImportanceSampler(s, history=history)
     level = torch.arange(1, 51).double() ** -1.5
-    for sign in [0.5, 1.5] * (history // 2):
-        sampler.update(torch.arange(1, 51), level * sign)
+    spread = torch.linspace(0, 1, 50).double()  # so that the root mean square is not a multiple of the mean
+    for sign in [-1, 1] * (history // 2):
+        sampler.update(torch.arange(1, 51), level * (1 + sign * spread))
     return sampler, level
 
 
@@ -336,7 +337,7 @@ def test_importance_sampling_is_uniform_until_every_t_was_seen():
 
 def test_importance_sampling_goes_by_the_root_mean_square():
     sampler, level = filled()
-    rms = level * math.sqrt((0.25 + 2.25) / 2)
+    rms = level * (1 + torch.linspace(0, 1, 50).double() ** 2).sqrt()
     want = 0.999 * rms / rms.sum() + 0.001 / 50
     torch.testing.assert_close(sampler.probabilities()[1:], want)
     assert sampler.probabilities()[0] == 0 and abs(sampler.probabilities().sum() - 1) < 1e-12

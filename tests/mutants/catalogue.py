@@ -1,5 +1,11 @@
 """All mutants, by part of the package."""
 
-from tests.mutants import Mutant, in_data, in_forward, in_sampling, in_schedules
+from tests.mutants import Mutant, in_core, in_data, in_forward, in_sampling, in_schedules
 
-ALL: tuple[Mutant, ...] = (*in_forward.MUTANTS, *in_schedules.MUTANTS, *in_sampling.MUTANTS, *in_data.MUTANTS)
+ALL: tuple[Mutant, ...] = (
+    *in_forward.MUTANTS,
+    *in_schedules.MUTANTS,
+    *in_core.MUTANTS,
+    *in_sampling.MUTANTS,
+    *in_data.MUTANTS,
+)
