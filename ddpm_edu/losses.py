@@ -180,7 +180,7 @@ class ImportanceSampler:
 
     def probabilities(self) -> Tensor:
         """p_t for t = 0..T, float64 (T + 1,), entry 0 zero."""
-        if (self.seen[1:] < self.losses.shape[1]).any():
+        if (self.seen[1:] < self.losses.shape[1]).any() or not self.losses.any():
             p = torch.ones(self.T + 1, dtype=torch.float64)
         else:
             p = self.losses.square().mean(1).sqrt()

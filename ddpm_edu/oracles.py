@@ -8,6 +8,7 @@ Shapes: x_t (N, ...), t int64 (N,). Everything is computed in float64 and return
 Sources: normal conjugacy; Tweedie's formula (Robbins 1956), its second order (Meng et al. 2021).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -169,6 +170,18 @@ class Mixture:
     def log_density(self, s: Schedule, x_t: Tensor, t: Tensor) -> Tensor:
         """log q(x_t) in nats, float64 (N,)."""
         return torch.logsumexp(self._parts(s, x_t, t)[3], 1)
+
+    def log_likelihood(self, x0: Tensor) -> Tensor:
+        """log of the data's own density at x0 (N, ...), nats, float64 (N,). Its mean is what no model can beat.
+
+        Raises DataError for point masses, which have no density.
+        """
+        if not (self.stds > 0).all():
+            raise DataError("point masses (std = 0) have no density. Fix: stds > 0, or ask about x_t at some t >= 1.")
+        flat, centres = x0.double().flatten(1), self.means.flatten(1)
+        squares = (flat[:, None] - centres).square().sum(2) / self.stds**2
+        normal = -0.5 * squares - flat.shape[1] * (self.stds.log() + 0.5 * math.log(2 * math.pi))
+        return torch.logsumexp(self.weights.log() + normal, 1)
 
     def class_posterior(self, s: Schedule, x_t: Tensor, t: Tensor) -> Tensor:
         """p(component | x_t), float64 (N, K): exact, so it makes exact classifier guidance."""

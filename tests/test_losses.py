@@ -374,3 +374,10 @@ def test_names_of_predictions():
     for weight in (losses.uniform, losses.min_snr(), losses.p2(), losses.edm(), partial(losses.vlb, variance="beta")):
         with pytest.raises(ConfigError, match="'epsilon'"):
             weight(S, "epsilon")
+
+
+def test_importance_sampler_is_uniform_where_every_remembered_loss_is_zero():
+    s = schedules.linear_scaled(50)
+    sampler = losses.ImportanceSampler(s, history=1)
+    sampler.update(torch.arange(1, 51), torch.zeros(50))
+    torch.testing.assert_close(sampler.probabilities()[1:], torch.full((50,), 0.02, dtype=torch.float64))

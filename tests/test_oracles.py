@@ -343,3 +343,18 @@ def test_one_sample_alone_is_no_data_set():
         oracles.FiniteDataset(torch.zeros(3))
     with pytest.raises(DataError, match="FiniteDataset"):
         oracles.Gaussian(0.0, 0.0)
+
+
+def test_a_mixtures_own_density_against_torch_and_as_the_limit_of_its_noisy_one():
+    means = torch.tensor([[-1.0, 0.5], [2.0, 0.0], [0.0, -1.5]], dtype=torch.float64)
+    weights, stds = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.3, 0.6, 1.1])
+    mixture = oracles.Mixture(weights, means, stds)
+    x0, _ = mixture.sample(50, torch.Generator().manual_seed(0))
+    parts = torch.distributions.Independent(torch.distributions.Normal(means, mixture.stds[:, None].expand(3, 2)), 1)
+    theirs = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(mixture.weights), parts)
+    torch.testing.assert_close(mixture.log_likelihood(x0), theirs.log_prob(x0), rtol=1e-10, atol=1e-10)
+    hardly_noisy = schedules.from_betas([1e-9, 0.9999])
+    near = mixture.log_density(hardly_noisy, x0, torch.ones(50, dtype=torch.int64))
+    torch.testing.assert_close(mixture.log_likelihood(x0), near, rtol=0, atol=1e-5)
+    with pytest.raises(DataError, match="point masses"):
+        oracles.Mixture(torch.ones(1), means[:1], torch.zeros(1)).log_likelihood(x0)
