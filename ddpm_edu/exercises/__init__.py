@@ -1,7 +1,16 @@
 """The checks behind the exercises, derivations that check themselves, and the self-quizzes."""
 
-from ddpm_edu.exercises import forward_noising, quiz, start_here
+from ddpm_edu.exercises import forward_noising, quiz, start_here, the_bound, the_epsilon_loss
 from ddpm_edu.exercises.derivation import same
 from ddpm_edu.exercises.frame import CheckFailed, or_library
 
-__all__ = ["CheckFailed", "forward_noising", "or_library", "quiz", "same", "start_here"]
+__all__ = [
+    "CheckFailed",
+    "forward_noising",
+    "or_library",
+    "quiz",
+    "same",
+    "start_here",
+    "the_bound",
+    "the_epsilon_loss",
+]

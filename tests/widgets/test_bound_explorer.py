@@ -1,0 +1,86 @@
+"""The bound explorer without a front end: bars, gaps, numbers, controls."""
+
+import io
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddpm_edu import closed_form, schedules, widgets
+from ddpm_edu.widgets.bound_explorer import GAP_FLOOR, BoundPicture, by_doubling
+
+START = {"family": "linear", "T": 1000, "variance": "beta", "mean": 0.3, "std": 0.5}
+
+
+@pytest.fixture(scope="module")
+def drawing():
+    return BoundPicture()
+
+
+def pixels(png):
+    return np.asarray(Image.open(io.BytesIO(png)).convert("L"), float)
+
+
+def numbers(drawing, **change):
+    return re.sub(r"<[^>]+>", " ", drawing.describe(**START | change))
+
+
+@pytest.mark.parametrize("T", [2, 3, 4, 10, 100, 1000, 1024, 1025, 2000])
+def test_groups_double_and_leave_nothing_out(T):
+    terms = torch.zeros(T + 1, dtype=torch.float64)
+    terms[2:] = torch.arange(2, T + 1)
+    names, sums = by_doubling(terms)
+    spans = [[int(end) for end in name.split("-")] for name in names]
+    covered = [t for span in spans for t in range(span[0], span[-1] + 1)]
+    assert covered == list(range(2, T + 1))
+    assert sums.tolist() == [float(sum(range(span[0], span[-1] + 1))) for span in spans]
+    assert all(span[-1] == 2 * (span[0] - 1) for span in spans[:-1])  # 2, 3-4, 5-8, ...
+
+
+def test_the_bars_are_the_terms(drawing):
+    drawing.draw(**START | {"family": "cosine", "T": 400, "variance": "posterior"})
+    chain = closed_form.gaussian(schedules.cosine(400), 0.3, 0.5, "posterior")
+    heights = [bar.get_height() * math.log(2) for bar in drawing.bars]
+    assert heights[0] == pytest.approx(chain.prior()) and heights[-1] == pytest.approx(chain.reconstruction())
+    assert heights[-2] == pytest.approx(chain.denoising()[2].item())
+    assert sum(heights) == pytest.approx(chain.total(), rel=1e-9)
+    gaps = [bar.get_height() + GAP_FLOOR for bar in drawing.gaps]
+    assert gaps[1] * math.log(2) == pytest.approx(chain.total() - chain.nll(), rel=1e-6)
+
+
+@pytest.mark.parametrize("change", [{"variance": "posterior"}, {"T": 100}, {"family": "cosine"}, {"std": 1.5}])
+def test_each_control_redraws_the_picture(drawing, change):
+    before, after = pixels(drawing.draw(**START)), pixels(drawing.draw(**START | change))
+    assert np.abs(before - after).mean() > 0.1
+    assert before.std() > 10
+
+
+def test_the_mean_counts_only_through_what_is_left_at_the_end(drawing):
+    assert "L_T 2.4 " in numbers(drawing, T=100, std=3.0, mean=0.0)
+    assert "L_T 2.7 " in numbers(drawing, T=100, std=3.0, mean=1.0)
+    one, zero = numbers(drawing, mean=1.0), numbers(drawing, mean=0.0)
+    assert one.split("denoising")[1] == zero.split("denoising")[1]  # nothing is left at T = 1000
+
+
+def test_the_numbers_are_those_of_the_closed_form(drawing):
+    text = numbers(drawing)
+    assert "bound 1.0487" in text and "Entropy of the data 1.0471" in text
+    assert "denoising 5.646" in text and "L_0 -4.597" in text
+    assert f"{(1.2957190 - 0.7258509) / math.log(2):.4f}" in numbers(drawing, variance="posterior")
+
+
+def test_nothing_is_lost_where_beta_is_right(drawing):
+    assert "by the model nothing, by the bound nothing" in numbers(drawing, mean=0.0, std=1.0)
+
+
+def test_moving_a_control_redraws_picture_and_numbers():
+    box = widgets.bound_explorer()
+    picture, text = box.image.value, box.readout.value
+    box.controls["variance"].value = "posterior"
+    assert box.image.value != picture and box.readout.value != text
+    box.controls["family"].value = "linear_scaled"
+    box.controls["T"].value = 10
+    assert "ScheduleError: linear_scaled: T = 10" in box.readout.value and box.image.layout.visibility == "hidden"
