@@ -17,6 +17,6 @@ def step(
     """
     signal = s.alpha_bar[s_]
     sigma_2 = eta**2 * pair_posterior_variance(s, t, s_)
-    rest = (1 - signal - sigma_2).clamp(min=0)  # eta = 1 at ab_t = 0 leaves a rounding error below 0
+    rest = (1 - signal - sigma_2).clamp(min=0)  # at eta = 1 and ab_s near 1 rounding can go below 0
     x0, eps = beside(signal.sqrt(), x_t) * denoised.x0, beside(rest.sqrt(), x_t) * denoised.eps
     return (x0 + eps + beside(sigma_2.sqrt(), x_t) * noise).to(x_t.dtype)

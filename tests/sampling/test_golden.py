@@ -72,6 +72,23 @@ def test_ddim_with_noise_gives_the_golden_spread():
         assert math.sqrt(variance) == pytest.approx(std, abs=6e-7), steps
 
 
+def test_ddim_adds_eta_times_the_noise_and_keeps_the_marginal():
+    """For data at 0, x_t ~ N(0, 1 - ab_t): a step with any eta must land on N(0, 1 - ab_s)."""
+    denoise, ab = gaussian(LINEAR, 0.0, 0.0), LINEAR.alpha_bar.tolist()
+    for t, s_ in ((1000, 999), (1000, 300), (300, 20), (2, 1)):
+        full = math.sqrt((1 - ab[s_]) / (1 - ab[t]) * (1 - ab[t] / ab[s_]))
+        for eta in (0.0, 0.3, 0.7, 1.0):
+            k, _, c = affine_step(ddim.step, LINEAR, denoise, t, s_, eta=eta)
+            assert c == pytest.approx(eta * full, rel=1e-12, abs=1e-15), (t, s_, eta)
+            assert k**2 * (1 - ab[t]) + c**2 == pytest.approx(1 - ab[s_], rel=1e-10), (t, s_, eta)
+
+
+def test_rounding_makes_no_nan():
+    """Here 1 - ab_s - sigma^2, which is 0 or more on paper, comes out as -1.3e-26."""
+    s = schedules.from_alpha_bar([1.0, 0.9999999999408828, 2.1800659503160995e-09])
+    assert math.isfinite(affine_step(ddim.step, s, gaussian(s), 2, 1, eta=1.0)[0])
+
+
 def test_ancestral_steps_give_the_golden_spread_before_the_last():
     for steps, (true, posterior, beta) in ANCESTRAL_STD.items():
         grid = pairs.uniform(1000, steps)

@@ -149,6 +149,12 @@ def test_refused(changes, error, words):
         call(**changes)
 
 
+def test_the_result_has_the_dtype_asked_for():
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        for method in sampling.METHODS:
+            assert call(method=method, dtype=dtype).dtype == dtype
+
+
 def test_the_same_call_without_the_mistake_works():
     assert call().shape == call(method="ddim", eta=1.0, steps=40).shape == (2, 2)
     assert call(steps=27).isfinite().all(), "a number of steps that does not divide T"
