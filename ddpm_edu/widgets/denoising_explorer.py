@@ -91,7 +91,7 @@ class DenoisingPicture:
 
     def _build(self, curves: Mapping[str, tuple[list[int], list[float]]]) -> None:
         self.figure = FastFigure(figsize=(11.5, 2.3), dpi=DPI, facecolor="white")
-        self.figure.subplots_adjust(left=0.01, right=0.99, bottom=0.2, top=0.89, wspace=0.1)
+        self.figure.subplots_adjust(left=0.01, right=0.98, bottom=0.2, top=0.89, wspace=0.1)
         *five, _gap, by_t = self.figure.subplots(1, 7, width_ratios=(1, 1, 1, 1, 1, 0.35, 2.2))
         _gap.set_axis_off()
         self.shown = {}
@@ -104,7 +104,7 @@ class DenoisingPicture:
             by_t.plot(times, errors, color=COLOURS[i], linestyle=("-", "--", "-.")[i], label=name)
         by_t.set(yscale="log", xlim=(0, self.s.T * 1.01), ylim=(FLOOR / 2, 3), xlabel="t", title="error of the noise")
         by_t.grid(alpha=0.3)
-        by_t.legend(fontsize=7, loc="lower left")
+        by_t.legend(fontsize=7, loc="upper right")
         (self.dot,) = by_t.plot([], [], "o", markersize=8)
         self.figure.freeze([*self.shown.values(), self.dot])
 

@@ -1,0 +1,23 @@
+"""Notebook 03 in JupyterLab: the denoising explorer moved by keyboard."""
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page
+
+from tools.lab import Lab
+
+from .widget import Widget
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def test_the_denoising_explorer_follows_its_sliders(lab: Lab, page: Page):
+    lab.open(page, "notebooks/03_the_epsilon_loss.ipynb")
+    lab.run_all(page)
+    explorer = Widget(page, "ddpm-denoising")
+    before = explorer.pixels()
+    assert before.std() > 10, "the picture is blank"
+    assert explorer.press("t", "ArrowRight") == "301"
+    assert "at t = 301" in explorer.readout()
+    assert explorer.press("digit", "ArrowRight") == "7"
+    assert np.abs(explorer.pixels() - before)[:, : before.shape[1] // 8].mean() > 5, "the digit did not change"
