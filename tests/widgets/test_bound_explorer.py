@@ -54,7 +54,9 @@ def test_the_bars_are_the_terms(drawing):
 @pytest.mark.parametrize("change", [{"variance": "posterior"}, {"T": 100}, {"family": "cosine"}, {"std": 1.5}])
 def test_each_control_redraws_the_picture(drawing, change):
     before, after = pixels(drawing.draw(**START)), pixels(drawing.draw(**START | change))
-    assert np.abs(before - after).mean() > 0.1
+    changed = np.abs(before - after)
+    assert changed[:, :690].mean() > 0.1, "the bars of the terms"
+    assert changed[:, 690:].mean() > 0.1, "the bars of what is lost"
     assert before.std() > 10
 
 
