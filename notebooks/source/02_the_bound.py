@@ -739,8 +739,8 @@ for t in (4, 16):
     print(f"noise at t = {t:2d}: standard deviation {(1 - ddpm.alpha_bar[t]).sqrt():.3f}")
 
 # %% [markdown]
-# *What to see: far from the data (left) the network pays the least of all: it knows what digits look like. Near the
-# data (right) it goes on paying, and the table with the posterior's variance stops.*
+# *What to see: from t = 512 down to 17 the network pays the least: it knows what digits look like. Nearer to the data
+# (right) it goes on paying, and the table with the posterior's variance stops.*
 #
 # Grey levels lie 1/8 apart, so half a bin is 0.0625. At t = 16 the noise is as strong as that, at t = 4 a third of it:
 # there, whoever knows that there are only 17 levels reads the level off $x_t$ almost without doubt, and next to nothing
@@ -748,9 +748,8 @@ for t in (4, 16):
 # go to t = 2 to 4, more than half to t up to 16, on what comes behind the decimal point of a grey level.
 #
 # So most of this number is about details that nobody can see. DDPM's authors found the same on photographs: of their
-# 3.75 bits per dimension, 1.97 were $L_0$. (Their grey levels are 16 times as fine, so the last step has a share of its
-# own; here it costs nothing.) Of their likelihoods they say themselves that they are "not competitive". Their pictures
-# were.
+# 3.75 bits per dimension, 1.97 were $L_0$. (Their grey levels are about 16 times as fine, so the last step has a share
+# of its own; here it costs nothing.) They say themselves that their models "do not have competitive log likelihoods".
 #
 # ### $L_T$ before and after training
 #
@@ -791,8 +790,8 @@ print(f"the bounds differ by {difference / math.log(2):.2f} bits per dimension, 
 # differs by most of a bit.*
 #
 # That is no contradiction. The bound compares paths, and a path's $\log w$ suffers at every step from a width that is
-# too small by some percent; what comes out at the end hardly does. Most of the price is paid at the smallest t, where
-# the two variances differ most:
+# too small; what comes out at the end hardly does. Most of the price is paid at the smallest t, where the two variances
+# differ most:
 
 # %%
 for t in (2, 3, 10, 100, 1000):
@@ -876,7 +875,7 @@ for name, choice in (("posterior", "posterior"), ("best", width)):
 # %% [markdown]
 # The best width saves the network a few hundredths of a bit over $\beta_t$. It lies below $\beta_t$ for our Gaussian
 # data and on these digits; it need not: where the data vary by more than 1 in a direction, it is larger. A network can
-# also learn a width of its own for each pixel. That is what Improved DDPM did, and its reason was this section.
+# also learn a width of its own for each pixel. That is what Improved DDPM does, for a better bound.
 #
 # ## Why T = 400 leaks
 #
