@@ -111,14 +111,15 @@ start_here.two_weights(two_weights)
 # |---|---|
 # | **00 Start here** | this page |
 # | [01 Forward noising](01_forward_noising.ipynb) | data dissolving into noise: one step, all steps at once, schedules, and the step back when x_0 is known |
-# | 02 The bound | what is optimised and why; three terms, each computed *(in preparation)* |
-# | 03 The epsilon loss | from the bound to one line of code *(in preparation)* |
+# | [02 The bound](02_the_bound.ipynb) | what is optimised and why; three terms, each computed and held to a known likelihood |
+# | [03 The epsilon loss](03_the_epsilon_loss.ipynb) | from the bound to one line of code |
 # | 04 The U-Net | the network, block by block *(in preparation)* |
 # | 05 Sampling | from noise back to data, with every sampler *(in preparation)* |
 # | 06 Evaluation | how good is it, honestly *(in preparation)* |
 # | 07 The full model | training for real: mixed precision, checkpoints, averaged weights *(in preparation)* |
 #
-# You need Python, some linear algebra, and the normal distribution. Everything else is built on the way.
+# You need Python, some linear algebra, and the normal distribution; a short [primer](90_primer.ipynb) has what is used of
+# Gaussians, Kullback-Leibler divergence and Jensen's inequality. Everything else is built on the way.
 #
 # **Conventions that never vary.** Time runs t = 1..T as in the papers, and t = 0 means clean. Images are numbers from
 # -1 to 1, in batches of shape (N, C, H, W). Randomness comes from a generator that is passed in, so that every page

@@ -737,6 +737,5 @@ questions.answer(1, "a")
 # - Sohl-Dickstein et al., *Deep Unsupervised Learning using Nonequilibrium Thermodynamics* (2015): where the chain comes
 #   from.
 #
-# **Next:** notebook 02 (in preparation), the bound: what exactly is optimised when a model learns to walk this road
-# backwards.
+# **Next:** [02 The bound](02_the_bound.ipynb): what exactly is optimised when a model learns to walk this road backwards.
 # [Back to the start](00_start_here.ipynb).

@@ -1055,5 +1055,5 @@ questions.answer(1, "c")
 # - Kingma et al., *Variational Diffusion Models* (2021): the bound with infinitely many steps, where the schedule drops
 #   out except for its ends.
 #
-# **Next:** notebook 03, the epsilon loss: what is left of this bound when a network learns from it, and why it predicts
+# **Next:** [03 The epsilon loss](03_the_epsilon_loss.ipynb): what is left of this bound when a network learns from it, and why it predicts
 # noise. [Back to the start](00_start_here.ipynb).
