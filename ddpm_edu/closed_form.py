@@ -6,7 +6,7 @@ All tables are float64 (T + 1,), all values nats per dimension. ``variance``: S_
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -99,3 +99,17 @@ def gaussian(s: Schedule, mean: float, std: float, variance: str = "beta") -> Ga
     else:
         table = torch.cat([s.beta.new_zeros(1), bound_variance(s, torch.arange(1, s.T + 1), variance)])
     return GaussianChain(s, mean, std, table)
+
+
+def full_gaussian(s: Schedule, mean: Tensor, covariance: Tensor, variance: str = "beta") -> list[GaussianChain]:
+    """The chain of each eigenvector of ``covariance`` (D, D): the walk never mixes them, so nats add up over the list.
+
+    ``mean`` (D,). ``variance``: "beta", "posterior", or "optimal", the best that is the same in all D directions.
+    """
+    eigenvalues, directions = torch.linalg.eigh(covariance.double())
+    along = (mean.double() @ directions).tolist()
+    chains = [gaussian(s, m, v**0.5, variance) for m, v in zip(along, eigenvalues.tolist(), strict=True)]
+    if variance != "optimal":
+        return chains
+    shared = torch.stack([chain.variance for chain in chains]).mean(0)  # the trace of the true one, spread evenly
+    return [replace(chain, variance=shared) for chain in chains]

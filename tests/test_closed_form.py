@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ddpm_edu import closed_form, oracles, reverse
+from ddpm_edu import closed_form, elbo, oracles, reverse, schedules
 from tests.test_elbo import FACTS, GOLDEN, MAKE, bound_of_gaussian, cases, schedule, terms_by_torch
 
 
@@ -104,3 +104,33 @@ def test_the_best_variance_is_best():
         table = best.variance.clone()
         table[t] *= factor
         assert terms(table) > terms(best.variance) + 1e-3
+
+
+def full_covariance_case():
+    mean = torch.tensor([0.3, -0.2, 0.5], dtype=torch.float64)
+    root = torch.tensor([[0.8, 0.0, 0.0], [0.5, 0.4, 0.0], [-0.2, 0.3, 0.6]], dtype=torch.float64)
+    return mean, root @ root.T
+
+
+def test_full_covariance_is_the_sum_over_eigenvectors():
+    """The general code with the Wiener filter, averaged exactly: x0, noise at +-sqrt(D) times an orthonormal basis."""
+    mean, covariance = full_covariance_case()
+    s, oracle = schedules.linear_scaled(100), oracles.FullGaussian(mean, covariance)
+    axes = 3**0.5 * torch.cat([torch.eye(3, dtype=torch.float64), -torch.eye(3, dtype=torch.float64)])
+    x0 = (mean + axes @ torch.linalg.cholesky(covariance).T).repeat_interleave(6, 0)
+    for variance in ("beta", "posterior", "optimal"):
+        bound = elbo.variational_bound(
+            oracle.denoiser(s), s, x0, decoder=elbo.density, variance=variance, noise=axes.repeat(6, 1)
+        )
+        chains = closed_form.full_gaussian(s, mean, covariance, variance)
+        torch.testing.assert_close(bound.denoising.mean(0), sum(c.denoising() for c in chains), rtol=1e-8, atol=1e-10)
+        assert math.isclose(bound.prior.mean(), sum(c.prior() for c in chains), rel_tol=1e-9)
+        assert math.isclose(bound.reconstruction.mean(), sum(c.reconstruction() for c in chains), rel_tol=1e-9)
+
+
+def test_full_covariance_entropy_against_torch():
+    mean, covariance = full_covariance_case()
+    chains = closed_form.full_gaussian(schedules.linear_scaled(100), mean, covariance)
+    theirs = torch.distributions.MultivariateNormal(mean, covariance).entropy().item()
+    assert math.isclose(sum(c.entropy() for c in chains), theirs, rel_tol=1e-12)
+    assert sum(c.entropy() for c in chains) < sum(c.nll() for c in chains) < sum(c.total() for c in chains)
