@@ -31,6 +31,7 @@ MATHJAX = (
     "config/TeX-AMS-MML_HTMLorMML-full.js",
     "extensions/TeX",
     "fonts/HTML-CSS/STIX-Web",
+    "jax/element",
     "jax/output/HTML-CSS",
 )
 
