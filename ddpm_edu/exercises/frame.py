@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ddpm_edu.schedules import Schedule
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Functions that passed, and library functions handed out in place of a learner's. Kept alive on purpose: an id() could
@@ -71,20 +73,29 @@ def _among(f: Callable[..., Any], functions: list[Callable[..., Any]]) -> bool:
 
 def call(f: Callable[..., Any], *args: Any) -> Any:
     """f(*args), with f's own failures told as a wrong answer, and with a guard on what it must leave alone."""
-    before = [a.clone() if isinstance(a, Tensor) else a for a in args]
+    before = [[table.clone() for table in _tensors(a)] for a in args]
     try:
         result = f(*args)
     except (NotImplementedError, CheckFailed):
         raise
     except Exception as error:
         raise CheckFailed(_told(error, f)) from error
-    for a, b in zip(args, before, strict=True):
-        if isinstance(a, Tensor) and not torch.equal(a, b):
-            raise CheckFailed(
-                "Your function changed one of its inputs in place (x *= ..., x += ..., or a method ending in _): the "
-                "caller's data is now spoiled. Make a new tensor: x = a * x + ..."
-            )
+    for a, copies in zip(args, before, strict=True):
+        for now, then in zip(_tensors(a), copies, strict=True):
+            if not torch.equal(now, then):
+                now.copy_(then)  # a spoiled schedule would make the next try wrong as well
+                raise CheckFailed(
+                    "Your function changed one of its inputs in place (x *= ..., x += ..., or a method ending in _), "
+                    "and others need it as it was. Make a new tensor: x = a * x + ..., or start from table.clone()."
+                )
     return result
+
+
+def _tensors(argument: Any) -> list[Tensor]:
+    """The numbers of an argument that a function must leave alone: a tensor, or a schedule's tables."""
+    if isinstance(argument, Schedule):
+        return [argument.beta, argument.alpha, argument.alpha_bar, argument.snr, argument.posterior_variance]
+    return [argument] if isinstance(argument, Tensor) else []
 
 
 def _told(error: Exception, f: Callable[..., Any]) -> str:
@@ -105,10 +116,9 @@ def tensor_like(result: Any, shape: tuple[int, ...], what: str) -> Tensor:
     if not isinstance(result, Tensor):
         raise CheckFailed(f"{what}: expected a tensor, got {type(result).__name__}.")
     if tuple(result.shape) != shape:
-        raise CheckFailed(
-            f"{what}: expected shape {shape}, got {tuple(result.shape)}. Here the data has {len(shape)} dimensions; a "
-            "reshape to (N, 1, 1, 1) fits images only."
-        )
+        reshaped = result.ndim > len(shape)
+        hint = f" The data here has {len(shape)} dimensions; (N, 1, 1, 1) fits images only." if reshaped else ""
+        raise CheckFailed(f"{what}: expected shape {shape}, got {tuple(result.shape)}.{hint}")
     if not result.isfinite().all():
         raise CheckFailed(
             f"{what}: {int((~result.isfinite()).sum())} values are NaN or infinite (a root of a "

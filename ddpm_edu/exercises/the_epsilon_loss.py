@@ -211,6 +211,18 @@ def training_loss(f: Callable[..., Any]) -> None:
         ((said - noise).flatten(1).mean(1).tolist(), "The error is not squared: positive and negative ones cancel."),
     ]
     compare(got, want, mistakes, "losses")
+    _on_points(f, x0[:, 0, 0], noise[:, 0, 0])
+
+
+def _on_points(f: Callable[..., Any], x0: Tensor, noise: Tensor) -> None:
+    """The same loss for data that are no images, with a network that can learn from it."""
+    scale = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    result = call(f, lambda x, t: scale * x, chain(), x0, SHUFFLED, noise)
+    tensor_like(result, (4,), "the losses for points of shape (4, 3), no images")
+    if not result.requires_grad:
+        raise CheckFailed(
+            "No gradient reaches the network: it could not learn from this loss. Leave out no_grad and detach."
+        )
 
 
 def _judge_input(x: Any, t: Any, x0: Tensor, x_t: Tensor, noise: Tensor) -> None:

@@ -17,7 +17,7 @@
 # # 2. The bound
 #
 # [Notebook 01](01_forward_noising.ipynb) built the road from data to noise. A model walks it backwards. How good is a
-# model that does? The most honest measure there is: the probability it gives to data it is shown. This page is about
+# model that does? A natural measure: the probability it gives to data it is shown. This page is about
 # that number, why nobody can compute it, and the three terms that are computed in its place.
 #
 # **After this page you can**
@@ -80,7 +80,7 @@ for time, guess in zip(t, denoise(x_t, t).x0, strict=True):
 #
 # All steps together make a distribution $p(x_0)$. Its logarithm at real data, $\log p(x_0)$, is the *log-likelihood*
 # (or *evidence*) of $x_0$. For Gaussian data and this denoiser, what comes out at the end is Gaussian too, and
-# `closed_form` works out its mean and variance. So here, and only here, the right answer is known.
+# `closed_form` works out its mean and variance. So here the right answer is known.
 
 # %% [markdown]
 # ## The naive way, and how it fails
@@ -98,7 +98,7 @@ for time, guess in zip(t, denoise(x_t, t).x0, strict=True):
 g = torch.Generator().manual_seed(0)
 state = {}  # the walk tells us of each step: keep what it says last about x_1
 sampling.sample(denoise, s, (10_000, 16), generator=g, dtype=torch.float64,
-                callback=lambda step: state.update({step["s"]: step["x"]}))
+                callback=lambda step: state.update({step["s"]: step["x"]}))  # time reached: state
 x_1 = state[1]
 x_0 = 0.3 + 0.5 * torch.randn(16, generator=g, dtype=torch.float64)
 
@@ -122,7 +122,7 @@ plots.curves(torch.arange(1, 17), named, "number of coordinates", "log p(x_0), n
 #
 # The last step is narrow, its standard deviation $\sqrt{\beta_1} \approx 0.03$. Only a path that happens to end next to
 # $x_0$ counts, and with every further coordinate such paths become rarer by a factor. None of the ten thousand comes
-# close. An image has thousands of coordinates: no number of paths would do.
+# close. An image has thousands of coordinates: no number of paths that one could afford would do.
 
 # %% [markdown]
 # ## The idea: only walk where $x_0$ could have gone
@@ -420,7 +420,7 @@ denoising_term = or_library(denoising_term, elbo.denoising_term)
 # | *not beta_t* | $q(x_{t-1}\mid x_t,x_0)$ has variance $\tilde\beta_t$: `s.posterior_variance` |
 #
 # The formula spares us a draw: given $x_t$, nobody has to draw $x_{t-1}$ to find the average. That makes the estimate
-# quieter. Both columns below estimate the same $L_{t-1}$ from the same thousand paths:
+# quieter. For each t, both lines below estimate the same $L_{t-1}$ from the same thousand paths:
 
 # %%
 for t in (2, 10, 50):
@@ -681,8 +681,9 @@ def digits_bound(denoise, variance="beta"):
 # - **the table**, which takes pixels to be independent, and knows of each how often it has each of the 17 levels. Its
 #   guess is the average of the levels, weighted by how likely each is given $x_t$.
 #
-# For the table, $-\log p(x_0)$ can be looked up. So here is the bound of a model on real data beside a likelihood that
-# we know.
+# For the table itself $-\log p(x_0)$ can be looked up. The chain of a thousand steps with the table's guesses makes
+# nearly, but not exactly, the table's distribution; so the looked-up number is not the chain's own $-\log p(x_0)$, but it
+# is what its bound should come near.
 
 # %%
 pixels = digits.images.flatten(1).long()  # 0..16
@@ -742,12 +743,13 @@ for t in (4, 16):
 # *What to see: from t = 512 down to 17 the network pays the least: it knows what digits look like. Nearer to the data
 # (right) it goes on paying, and the table with the posterior's variance stops.*
 #
-# Grey levels lie 1/8 apart, so half a bin is 0.0625. At t = 16 the noise is as strong as that, at t = 4 a third of it:
-# there, whoever knows that there are only 17 levels reads the level off $x_t$ almost without doubt, and next to nothing
-# is left to pay for. The table knows it. The network was never told, and learned it only in part: a third of its bits
-# go to t = 2 to 4, more than half to t up to 16, on what comes behind the decimal point of a grey level.
+# Grey levels lie 1/8 apart, so half a bin is 0.0625. At t = 4 the noise is a third of that: whoever knows that there are
+# only 17 levels reads the level off $x_4$ almost without doubt, and next to nothing is left to pay for. The table knows
+# it. The network was never told, and learned it only in part: a third of its bits go to t = 2 to 4, on what comes behind
+# the decimal point of a grey level. At t = 5 to 16 the noise grows to half a bin, and the table pays too: there the bits
+# tell neighbouring levels apart.
 #
-# So most of this number is about details that nobody can see. DDPM's authors found the same on photographs: of their
+# So more than half of this number is about details that hardly anybody can see. DDPM's authors found the same on photographs: of their
 # 3.75 bits per dimension, 1.97 were $L_0$. (Their grey levels are about 16 times as fine, so the last step has a share
 # of its own; here it costs nothing.) They say themselves that their models "do not have competitive log likelihoods".
 #
@@ -931,12 +933,14 @@ for method in ("ddpm", "ddim"):
 
 # %% [markdown]
 # *(The last digits are chance, and DDIM's 400 steps are not yet infinitely many.)* A quarter of the brightness gone
-# with one sampler, half with the other, at three thousandths of a bit.
+# with one sampler, half with the other. In an image this happens along one direction among hundreds or thousands of
+# pixels, which is how a fault of this size hides in the third decimal of the bits per dimension.
 #
 # ## Rate and distortion
 #
 # The bound can be read as a message in two parts. First $x_T, \dots, x_1$ are sent, more and more of the image: that
-# costs the **rate**, $L_T + \sum_t L_{t-1}$. Then what is still missing of $x_0$: the **distortion**, $L_0$. One can
+# costs the **rate**, $L_T + \sum_t L_{t-1}$. (Not to all their digits: it is enough that the receiver gets *a* draw from
+# $q$, and what this costs beyond a draw from $p$, which both sides can make, is the KL.) Then what is still missing of $x_0$: the **distortion**, $L_0$. One can
 # also stop early: after the steps down to $t$, the receiver has $x_t$ and shows the guess $\hat x_0$. How wrong is it,
 # at what rate?
 
@@ -1005,12 +1009,12 @@ steps = b.denoising.mean(0)[2:] / (64 * math.log(2))
 print(f"sum over t {steps.sum():.2f}, average over t {steps.mean():.4f} bits per dimension")
 
 # %% [markdown]
-# **The loss is not a likelihood.** Two networks can be compared by the training loss of notebook 03, but it is not a
+# **The loss is not a likelihood.** Two denoisers can be compared by the training loss of notebook 03, but it is not a
 # bound on anything: it leaves the widths out and weights the t differently. Below are the loss and the bound of two
-# denoisers. The order is the other way round.
+# denoisers, at the same width $\beta_t$. The one with the lower loss has the higher bound.
 
 # %%
-for name in ("network", "table, posterior variance"):
+for name in ("network", "table"):
     b = bounds[name]
     loss, bits = b.eps_mse.mean(0)[1:].mean(), b.bits_per_dim.mean()
     print(f"{name:26s} loss {loss:.3f}, bound {bits:.2f} bits per dimension")

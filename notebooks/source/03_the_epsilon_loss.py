@@ -183,7 +183,8 @@ image_from_noise = or_library(image_from_noise, parameterization.x0_from_eps)
 #
 # $$L_{t-1} = \mathrm{KL}\big(\,\mathcal N(\tilde\mu_t, \tilde\beta_t)\;\|\;\mathcal N(\mu_t, \sigma_t^2)\,\big).$$
 #
-# KL, the Kullback-Leibler divergence, measures in nats how far the second is from the first. We take $\sigma_t^2 = \tilde\beta_t$
+# ($\sigma_t^2$ is the $S_t$ of notebook 02, and from here on $L_{t-1}$ means the term of one sample, before the average over
+# $x_t$.) KL, the Kullback-Leibler divergence, measures in nats how far the second is from the first. We take $\sigma_t^2 = \tilde\beta_t$
 # to begin with, and go on in four steps. For each we compute both sides, at $t = 2, \dots, 1000$, for random points: `x0` is the
 # truth, `x0_hat` a guess.
 #
@@ -359,7 +360,7 @@ training_loss = or_library(training_loss, losses.simple)
 #
 # To see how good a network is we need data for which the best answer is known. Three round Gaussian blobs in the plane will
 # do: for such a *mixture* the expected noise given $x_t$ has a closed form (`oracles.Mixture`). A small network trains on
-# 4,000 points of it for some seconds. `fit` is Adam on the loss that you have just written.
+# 4,000 points of it for some seconds. `fit` is Adam on the same loss, in the library's version.
 
 # %%
 blobs = oracles.Mixture(
@@ -477,8 +478,9 @@ plots.curves(times, named, "t", "lowest possible loss")
 # For real data the floor is unknown, as it belongs to the distribution that the data were drawn from. But it can be fenced in:
 #
 # - **from below**: no predictor beats `FiniteDataset` on the training images, on average over the noise. It knows them by heart.
-# - **from above**: the Wiener filter is the best that is linear in $x_t$. A network that does not beat it has learned nothing
-#   beyond mean and covariance.
+#   (That is about these images; for fresh digits, knowing others by heart does not help.)
+# - **from above**: the Wiener filter is the best that is linear in $x_t$. Where a network does not beat it, nothing shows that it
+#   has learned more than mean and covariance.
 #
 # The course carries a network for these digits, trained on all of them with L_simple.
 
@@ -504,7 +506,8 @@ plots.curves(times, named, "t", "mean squared error of eps", log=True)
 
 # %% [markdown]
 # *What to see: up to about t = 400 the network runs between its two limits. Towards the end all errors are tiny, and the network
-# is the worst of the three: there it cannot even keep up with a linear formula.*
+# is the worst of the three: there it cannot even keep up with a linear formula. (The flat start of the lowest curve at
+# 1e-6 is a cut-off; there the error is 0 but for rounding.)*
 #
 # Three things to take from this picture.
 #
@@ -634,6 +637,8 @@ rivals = {name: train(name, losses.min_snr(5.0)) for name in ("eps", "x0", "v")}
 final = torch.stack([history.by_quartile for _, history in rivals.values()])
 ratio = final.max(0).values / final.min(0).values
 print("losses within 5% of each other in the first three quarters of t:", bool(ratio[:3].max() < 1.05))
+print("in the last quarter the largest is more than 1.5 times the smallest:", bool(ratio[3] > 1.5))
+print("and is still below 0.01:", bool(final[:, 3].max() < 0.01))
 times, errors = torch.tensor([1, 5, 10, 20, *range(50, 1001, 50)]), {name: [] for name in rivals}
 for time in times:
     t = torch.full((2000,), int(time))
@@ -658,13 +663,15 @@ figure
 # *What to see, left: at large t the network for $\epsilon$ (solid) is far off in $\hat x_0$. Right: at small t the one for $x_0$
 # (dashed) is far off in $\hat\epsilon$. The one for $v$ (dash-dotted) is good at both ends.*
 #
-# The losses hardly differ, since at both ends min-SNR gives these errors little weight. But no network is without error
+# The losses hardly differ where they are large; in the last quarter of t they do, but there all of them are next to
+# nothing, as at both ends min-SNR gives these errors little weight. No network, though, is without error
 # in its own unit, and at the ends of the chain, where the SNR is far from 1, the conversion multiplies it.
 #
 # Does it matter for samples? One seed cannot say. The comparison below was computed by a script of this repository, with three
 # seeds each, on the two moons and on the digits; the page only loads its result. *Distance* is a sliced Wasserstein distance
 # between samples and data, lower is better: how far, on average over directions, the points must be moved to make one cloud out
-# of the other. The *floor* is that of one half of the data from the other.
+# of the other. *Matched* means min-SNR in each unit, so one loss for all three; *uniform* means weight 1 on each network's own
+# output, so three different losses. The *floor*, at which samples are as good as data, is the distance of one half of the data from the other.
 
 # %%
 repository = Path(models.__file__).parents[2]
@@ -691,7 +698,7 @@ for name, study in result["results"].items():
 # Clipped, and with matched weights, the three nearly tie on the moons. On the digits the network for $x_0$ is ahead of the other two,
 # which are close to each other. There clipping has a price as well: the samples of the networks for $x_0$ and $v$ get worse by it.
 #
-# So the three carry the same information, and with the same weight they had almost the same loss. Which of them the network says
+# So the three carry the same information, and with the same weight their losses differed only where they are next to nothing. Which of them the network says
 # matters wherever its errors are multiplied before they are used.
 
 # %% [markdown]

@@ -104,8 +104,8 @@ same("log p_y(y)", left, "log p_x(y / a) - log a", Normal(m, v**0.5).log_prob(z 
 # $$\operatorname{KL}(q\,\|\,p) = \mathbb E_{x\sim q}\,[\log q(x) - \log p(x)].$$
 #
 # In the language of codes: a code made for $p$, used on data from $q$, is longer than the best one by so much, on
-# average (in *nats* with the natural logarithm, in *bits* with the logarithm to base 2). So it is never negative, and 0
-# only if $q$ and $p$ are the same. It is no distance: the direction matters.
+# average (in *nats* with the natural logarithm, in *bits* with the logarithm to base 2). It is never negative (the last
+# section shows why), and 0 only if $q$ and $p$ are the same. It is no distance: the direction matters.
 #
 # For two Gaussians $q = \mathcal N(m_a, a)$ and $p = \mathcal N(m_b, b)$ take the difference of the two log-densities,
 #
@@ -204,7 +204,10 @@ average_w = torch.trapezoid(Normal(m, v**0.5).log_prob(z).exp() * z.exp(), z)
 same("log of the average of w", average_w.log(), "m + v / 2", m + v / 2, 1e-8)
 
 # %% [markdown]
-# That is the pattern of the whole of notebook 02: the gap of a bound is about how much something varies that one would
-# like to be constant.
+# With $w = p(x)/q(x)$ and the average over $q$, Jensen's inequality says $-\operatorname{KL}(q\,\|\,p) \le \log 1 = 0$: that is
+# why the divergence is never negative.
+#
+# And it is the pattern of the whole of notebook 02: the gap of a bound grows with how much something varies that one
+# would like to be constant.
 #
 # [Back to notebook 02](02_the_bound.ipynb).

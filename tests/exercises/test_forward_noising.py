@@ -93,7 +93,10 @@ EXERCISES = {
             "no roots": (lambda s, x, t, e: at(s.alpha, t, x) * x + at(s.beta, t, x) * e, "Both square roots"),
             "no column": (lambda s, x, t, e: s.alpha[t].sqrt() * x, "use at(table, t, x)"),
             "clamped": (lambda s, x, t, e: forward.q_step(s, x, t, e).clamp(-1, 1), "clamped"),
-            "for images only": (lambda s, x, t, e: x * s.alpha[t].sqrt().reshape(-1, 1, 1, 1), "has 3 dimensions"),
+            "for images only": (
+                lambda s, x, t, e: x * s.alpha[t].sqrt().reshape(-1, 1, 1, 1),
+                "(N, 1, 1, 1) fits images only",
+            ),
             "nothing": (lambda s, x, t, e: None, "`return`"),
             "a number": (lambda s, x, t, e: 0.5, "expected a tensor, got float"),
             "one sample lost": (lambda s, x, t, e: forward.q_step(s, x, t, e)[1:], "expected shape"),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ddpm_edu import schedules
 from ddpm_edu.errors import DDPMError
 from ddpm_edu.exercises import CheckFailed, or_library, quiz, same
 from ddpm_edu.exercises.frame import call, check
@@ -145,3 +146,17 @@ def test_quiz_without_an_explanation_is_refused():
         quiz.parse(text.replace('"a"', '"b"').replace('explanation = ""', 'explanation = "because"'))
     with pytest.raises(DDPMError, match="no quiz"):
         quiz.load("99")
+
+
+def test_a_spoiled_schedule_is_told_and_mended():
+    """A table changed in place would make the next try wrong, and every later cell of the page."""
+    s = schedules.linear(1000)
+    before = s.posterior_variance.clone()
+
+    def spoils(schedule):
+        schedule.posterior_variance[1:] += 1
+        return schedule.posterior_variance
+
+    with pytest.raises(CheckFailed, match="in place"):
+        call(spoils, s)
+    assert torch.equal(s.posterior_variance, before)

@@ -154,6 +154,11 @@ EXERCISES = {
         {
             "a mean of all": (lambda *a: losses.simple(*a).mean(), "One number for the whole batch"),
             "sum": (lambda *a: 9 * losses.simple(*a), "add up the squares"),
+            "images only": (
+                lambda net, s, x0, t, n: (net(forward.q_sample(s, x0, t, n), t) - n).square().mean((1, 2, 3)),
+                "IndexError",
+            ),
+            "no gradient": (lambda *a: losses.simple(*a).detach(), "No gradient reaches the network"),
             "root": (lambda *a: losses.simple(*a).sqrt(), "the root of"),
             "target x0": (lambda net, s, x0, t, n: mean_loss(net, s, x0, t, n, target=x0), "The target is x_0"),
             "target x_t": (
