@@ -25,7 +25,7 @@ def q_step(s: Schedule, x_prev: Tensor, t: Tensor, noise: Tensor) -> Tensor:
     Raises ShapeError, TimestepError, DataError (integer images).
     """
     check_batch(s, x_prev, t, x_prev=x_prev, noise=noise)
-    return _mix(x_prev, s.alpha.sqrt(), noise, s.beta.sqrt(), t)
+    return mix(x_prev, s.alpha.sqrt(), noise, s.beta.sqrt(), t)
 
 
 def q_sample(s: Schedule, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def q_sample(s: Schedule, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
     Raises ShapeError, TimestepError, DataError (integer images).
     """
     check_batch(s, x0, t, x0=x0, noise=noise)
-    return _mix(x0, s.alpha_bar.sqrt(), noise, (1 - s.alpha_bar).sqrt(), t)
+    return mix(x0, s.alpha_bar.sqrt(), noise, (1 - s.alpha_bar).sqrt(), t)
 
 
 def q_posterior(s: Schedule, x0: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,7 +51,7 @@ def q_posterior(s: Schedule, x0: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor
     from_x0, from_x_t = torch.zeros_like(variance), torch.zeros_like(variance)
     from_x0[1:] = s.alpha_bar[:-1].sqrt() * s.beta[1:] / (1 - s.alpha_bar[1:])
     from_x_t[1:] = s.alpha[1:].sqrt() * (1 - s.alpha_bar[:-1]) / (1 - s.alpha_bar[1:])
-    return _mix(x0, from_x0, x_t, from_x_t, t), at(variance, t, x0).to(x0.dtype)
+    return mix(x0, from_x0, x_t, from_x_t, t), at(variance, t, x0).to(x0.dtype)
 
 
 def walk(s: Schedule, x0: Tensor, generator: torch.Generator | None = None) -> Iterator[tuple[int, Tensor]]:
@@ -178,7 +178,7 @@ def _check_time(s: Schedule, x: Tensor, t: Tensor) -> None:
         )
 
 
-def _mix(a: Tensor, weight_a: Tensor, b: Tensor, weight_b: Tensor, t: Tensor) -> Tensor:
+def mix(a: Tensor, weight_a: Tensor, b: Tensor, weight_b: Tensor, t: Tensor) -> Tensor:
     """weight_a[t] a + weight_b[t] b, in float32 at least, returned in a's dtype."""
     return (at(weight_a, t, a) * a + at(weight_b, t, b) * b).to(a.dtype)
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ddpm_edu.errors import ConfigError, ScheduleError, ShapeError, TimestepError
-from ddpm_edu.forward import at, check_batch
+from ddpm_edu.forward import at, check_batch, mix
 from ddpm_edu.schedules import Schedule
 
 
@@ -61,32 +61,32 @@ def x0_from_eps(s: Schedule, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
             "the noise itself. Usual cause: a network that predicts eps on a schedule with zero terminal SNR. "
             "Fix: predict v or x0."
         )
-    return _combine(x_t, s.alpha_bar.rsqrt(), eps, -(1 / s.alpha_bar - 1).sqrt(), t)
+    return mix(x_t, s.alpha_bar.rsqrt(), eps, -(1 / s.alpha_bar - 1).sqrt(), t)
 
 
 def eps_from_x0(s: Schedule, x_t: Tensor, t: Tensor, x0: Tensor) -> Tensor:
     """eps = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t): the noise that leads from x_0 to x_t."""
     check_batch(s, x_t, t, x_t=x_t, x0=x0)
     rest = 1 - s.alpha_bar
-    return _combine(x_t, rest.rsqrt(), x0, -(s.alpha_bar / rest).sqrt(), t)
+    return mix(x_t, rest.rsqrt(), x0, -(s.alpha_bar / rest).sqrt(), t)
 
 
 def x0_from_v(s: Schedule, x_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
     """x_0 = sqrt(alpha_bar_t) x_t - sqrt(1 - alpha_bar_t) v; defined at every t, also where alpha_bar_t = 0."""
     check_batch(s, x_t, t, x_t=x_t, v=v)
-    return _combine(x_t, s.alpha_bar.sqrt(), v, -(1 - s.alpha_bar).sqrt(), t)
+    return mix(x_t, s.alpha_bar.sqrt(), v, -(1 - s.alpha_bar).sqrt(), t)
 
 
 def eps_from_v(s: Schedule, x_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
     """eps = sqrt(1 - alpha_bar_t) x_t + sqrt(alpha_bar_t) v."""
     check_batch(s, x_t, t, x_t=x_t, v=v)
-    return _combine(x_t, (1 - s.alpha_bar).sqrt(), v, s.alpha_bar.sqrt(), t)
+    return mix(x_t, (1 - s.alpha_bar).sqrt(), v, s.alpha_bar.sqrt(), t)
 
 
 def v_from(s: Schedule, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0. Salimans & Ho 2022, appendix D."""
     check_batch(s, x0, t, x0=x0, eps=eps)
-    return _combine(eps, s.alpha_bar.sqrt(), x0, -(1 - s.alpha_bar).sqrt(), t)
+    return mix(eps, s.alpha_bar.sqrt(), x0, -(1 - s.alpha_bar).sqrt(), t)
 
 
 def score_from_eps(s: Schedule, t: Tensor, eps: Tensor) -> Tensor:
@@ -215,7 +215,3 @@ def check_schedule(denoise: Denoise, s: Schedule) -> None:
             f"the denoiser belongs to {own}, and is asked about {s}. Usual cause: a schedule made anew with another T. "
             "Fix: use the denoiser's own, denoise.schedule."
         )
-
-
-def _combine(a: Tensor, weight_a: Tensor, b: Tensor, weight_b: Tensor, t: Tensor) -> Tensor:
-    return (at(weight_a, t, a) * a + at(weight_b, t, b) * b).to(a.dtype)
