@@ -1,7 +1,39 @@
-"""Networks. They know nothing of diffusion but t: ``net(x_t, t) -> tensor``, t int64 (N,) in 1..T."""
+"""Networks. They know nothing of diffusion but t: ``net(x_t, t, **condition) -> tensor``, t int64 (N,)."""
 
-from ddpm_edu.models.embeddings import sinusoidal
+from ddpm_edu.models.config import UNetConfig
+from ddpm_edu.models.embeddings import sinusoidal, sinusoidal_adm
 from ddpm_edu.models.mlp import MLP
-from ddpm_edu.models.pretrained import load
+from ddpm_edu.models.named import (
+    DIGITS,
+    FASHION,
+    unet_adm_imagenet64,
+    unet_adm_imagenet128,
+    unet_adm_imagenet256,
+    unet_cifar10,
+    unet_digits,
+    unet_fashion,
+    unet_improved_cifar10,
+    unet_improved_imagenet64,
+)
+from ddpm_edu.models.pretrained import load, save
+from ddpm_edu.models.unet import UNet
 
-__all__ = ["MLP", "load", "sinusoidal"]
+__all__ = [
+    "DIGITS",
+    "FASHION",
+    "MLP",
+    "UNet",
+    "UNetConfig",
+    "load",
+    "save",
+    "sinusoidal",
+    "sinusoidal_adm",
+    "unet_adm_imagenet64",
+    "unet_adm_imagenet128",
+    "unet_adm_imagenet256",
+    "unet_cifar10",
+    "unet_digits",
+    "unet_fashion",
+    "unet_improved_cifar10",
+    "unet_improved_imagenet64",
+]

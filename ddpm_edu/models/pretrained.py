@@ -1,21 +1,46 @@
-"""Weights that the package carries, so that a lesson can sample without training first.
+"""Weights in files, among them those that the package carries, so that a lesson can sample without training first.
 
 A file is safetensors (numbers only: nothing in it can run), with all that is needed to use it as JSON in its metadata:
 the network's arguments, what it predicts, the schedule, the command that made it.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ddpm_edu.errors import ConfigError, DataError
+from ddpm_edu.models.config import UNetConfig
 from ddpm_edu.models.mlp import MLP
+from ddpm_edu.models.unet import UNet
 
 FOLDER = Path(__file__).parent / "weights"
-NETWORKS: dict[str, type[nn.Module]] = {"MLP": MLP}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "MLP": MLP,
+    "UNet": lambda **arguments: UNet(UNetConfig.from_dict(arguments)),
+}
+
+
+def save(path: Path, net: nn.Module, config: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
+    """Writes ``net`` to ``path`` so that :func:`load` finds all it needs. ``dtype``: of the numbers in the file.
+
+    ``config`` must say "network" ("MLP" or "UNet"), "arguments" (of a U-Net: its config.to_dict()), "predicts" and
+    "schedule"; whatever else is worth knowing may stand beside them, as JSON can hold it. Raises ConfigError.
+    """
+    missing = [key for key in ("network", "arguments", "predicts", "schedule") if key not in config]
+    if missing or config["network"] not in NETWORKS:
+        raise ConfigError(
+            f"the configuration lacks {', '.join(missing) or 'a network out of ' + ', '.join(NETWORKS)}; with it, "
+            "whoever loads the weights knows what they are. Fix: see models.load for an example."
+        )
+    tensors = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in net.state_dict().items()}
+    save_file(tensors, path, {"config": json.dumps(config)})
+    path.chmod(0o644)  # safetensors writes for the owner alone
 
 
 def load(name: str | Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -29,7 +54,7 @@ def load(name: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     config, tensors = _read(path)
     try:
         net = NETWORKS[config["network"]](**config["arguments"])
-    except (KeyError, TypeError) as cause:
+    except (KeyError, TypeError, ConfigError) as cause:
         raise DataError(f"{path.name}: its metadata describe no network of this package ({cause!r}).") from cause
     _check_fit(path, net, tensors)
     net.load_state_dict(tensors)

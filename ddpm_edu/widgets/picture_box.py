@@ -4,7 +4,7 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import ipywidgets as W  # noqa: N812  (its documentation's own short name)
+import ipywidgets as W
 
 NO_KERNEL = "An interactive widget: run this cell in JupyterLab and move the sliders."
 

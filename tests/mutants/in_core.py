@@ -9,7 +9,7 @@ import math
 import torch
 
 from ddpm_edu import elbo, losses, oracles, reverse
-from ddpm_edu import parameterization as P  # noqa: N812
+from ddpm_edu import parameterization as P
 from ddpm_edu.forward import at, q_sample, q_step
 from ddpm_edu.reverse import beside
 from tests import (
