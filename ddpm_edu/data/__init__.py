@@ -9,6 +9,7 @@ from ddpm_edu.data.base import ImageSet, batches
 from ddpm_edu.data.cifar10 import cifar10
 from ddpm_edu.data.digits import digits
 from ddpm_edu.data.download import DATASETS, cache_folder, fetch
+from ddpm_edu.data.fashion_mnist import CLASSES as FASHION_CLASSES
 from ddpm_edu.data.fashion_mnist import fashion_mnist, fashion_mnist_available
 from ddpm_edu.data.folder import folder
 from ddpm_edu.data.idx import read_idx
@@ -19,6 +20,7 @@ from ddpm_edu.data.toy import TOYS, checkerboard, eight_gaussians, moons, pinwhe
 
 __all__ = [
     "DATASETS",
+    "FASHION_CLASSES",
     "TOYS",
     "CaptionedSet",
     "ImageSet",

@@ -1,6 +1,6 @@
 """The checks behind the exercises, derivations that check themselves, and the self-quizzes."""
 
-from ddpm_edu.exercises import forward_noising, quiz, start_here, the_bound, the_epsilon_loss
+from ddpm_edu.exercises import forward_noising, quiz, start_here, the_bound, the_epsilon_loss, the_unet
 from ddpm_edu.exercises.derivation import same
 from ddpm_edu.exercises.frame import CheckFailed, or_library
 
@@ -13,4 +13,5 @@ __all__ = [
     "start_here",
     "the_bound",
     "the_epsilon_loss",
+    "the_unet",
 ]

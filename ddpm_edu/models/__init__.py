@@ -4,8 +4,14 @@ from ddpm_edu.models.config import UNetConfig
 from ddpm_edu.models.embeddings import sinusoidal, sinusoidal_adm
 from ddpm_edu.models.mlp import MLP
 from ddpm_edu.models.named import (
+    ADM_IMAGENET64,
+    ADM_IMAGENET128,
+    ADM_IMAGENET256,
+    CIFAR10,
     DIGITS,
     FASHION,
+    IMPROVED_CIFAR10,
+    IMPROVED_IMAGENET64,
     unet_adm_imagenet64,
     unet_adm_imagenet128,
     unet_adm_imagenet256,
@@ -19,8 +25,14 @@ from ddpm_edu.models.pretrained import load, save
 from ddpm_edu.models.unet import UNet
 
 __all__ = [
+    "ADM_IMAGENET64",
+    "ADM_IMAGENET128",
+    "ADM_IMAGENET256",
+    "CIFAR10",
     "DIGITS",
     "FASHION",
+    "IMPROVED_CIFAR10",
+    "IMPROVED_IMAGENET64",
     "MLP",
     "UNet",
     "UNetConfig",

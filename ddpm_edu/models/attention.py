@@ -73,7 +73,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, h_bchw: Tensor, tokens_bmf: Tensor) -> Tensor:
         """(b, c, height, width) and tokens (b, m, token_width) -> (b, c, height, width). Raises ShapeError."""
-        if tokens_bmf.ndim != 3 or len(tokens_bmf) != len(h_bchw) or tokens_bmf.shape[2] != self.token_width:
+        if tokens_bmf.ndim != 3 or tokens_bmf.shape[0] != h_bchw.shape[0] or tokens_bmf.shape[2] != self.token_width:
             raise ShapeError(
                 f"tokens must have shape ({len(h_bchw)}, tokens, {self.token_width}), got {tuple(tokens_bmf.shape)}. "
                 "Usual cause: one row of tokens for the whole batch. Fix: tokens.expand(len(x), -1, -1)."

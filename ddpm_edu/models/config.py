@@ -40,7 +40,10 @@ class UNetConfig:
 
     def __post_init__(self) -> None:
         for name in ("multipliers", "attention"):  # lists come from JSON
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            given = getattr(self, name)
+            if not isinstance(given, tuple | list):
+                raise ConfigError(f"{name} must be a tuple of integers, got {given!r}. Fix: (1,) for one, () for none.")
+            object.__setattr__(self, name, tuple(given))
         self._check_numbers()
         self._check_words()
         for level in range(self.levels):
@@ -98,9 +101,9 @@ class UNetConfig:
             raise ConfigError(f"extra_channels must be an integer >= 0, got {self.extra_channels!r}.")
         if not self.multipliers:
             raise ConfigError("multipliers is empty: a network needs at least one level. Fix: for example (1, 2, 2).")
-        if not 0 <= self.dropout < 1:
+        if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout must lie in [0, 1), got {self.dropout!r}. Usual cause: a percentage.")
-        if not 0 < self.eps < 1:
+        if not _is_number(self.eps) or not 0 < self.eps < 1:
             raise ConfigError(f"eps must be a small number > 0, got {self.eps!r}. Fix: 1e-6 (DDPM) or 1e-5.")
         if (self.heads is None) == (self.head_width is None):
             raise ConfigError(
@@ -137,6 +140,10 @@ class UNetConfig:
                 f"level {level} has {width} channels, which do not divide into {divisor} {what}. "
                 f"Fix: {_divisor_near(divisor, width)}."
             )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def _divisor_near(wanted: int, number: int) -> int:

@@ -23,8 +23,9 @@ def check_inputs(
             f"this network has tokens={config.tokens}, and was called {'without' if tokens is None else 'with'} tokens."
             " Fix: tokens= goes together with UNetConfig(tokens=...)."
         )
-    wanted = (len(x), config.extra_channels, *x.shape[2:])
-    if (tuple(extra.shape) if extra is not None else (len(x), 0, *x.shape[2:])) != wanted:
+    n = x.shape[0]  # not len(x): that would tie an exported network to one size of batch
+    wanted = (n, config.extra_channels, *x.shape[2:])
+    if (tuple(extra.shape) if extra is not None else (n, 0, *x.shape[2:])) != wanted:
         raise ShapeError(
             f"this network takes extra of shape {wanted}, got {None if extra is None else tuple(extra.shape)}. "
             "Usual cause: a picture to go by that was not brought to the size of x_t."
@@ -34,15 +35,16 @@ def check_inputs(
 def check_image(config: UNetConfig, x: Tensor) -> None:
     """x must be float (b, channels, h, w), with h and w multiples of the divisor."""
     c = config.channels
+    if not isinstance(x, Tensor):
+        raise ShapeError(f"x_t must be a torch tensor, got {type(x).__name__}. Fix: torch.as_tensor(x).")
     if x.ndim == 3 and x.shape[0] == c:
         raise ShapeError(
             f"x_t has shape {tuple(x.shape)}: an image without a batch. Fix: x[None], and t of shape (1,)."
         )
     if x.ndim != 4 or x.shape[1] != c:
-        hint = " It looks channels-last: x.permute(0, 3, 1, 2)." if x.ndim == 4 and x.shape[3] == c else ""
-        raise ShapeError(
-            f"this network takes x_t of shape (N, {c}, height, width), got {tuple(x.shape)}.{hint or _colours(x, c)}"
-        )
+        raise ShapeError(f"this network takes x_t of shape (N, {c}, height, width), got {tuple(x.shape)}. {_why(x, c)}")
+    if x.shape[0] == 0:
+        raise ShapeError(f"x_t is an empty batch, shape {tuple(x.shape)}. Usual cause: a mask that chose no image.")
     if not x.is_floating_point():
         raise ShapeError(f"x_t must be of floats in [-1, 1], got {x.dtype}. Fix: data.to_model_range(x).")
     for name, size in (("height", x.shape[2]), ("width", x.shape[3])):
@@ -56,10 +58,15 @@ def check_image(config: UNetConfig, x: Tensor) -> None:
             )
 
 
-def _colours(x: Tensor, c: int) -> str:
-    given = x.shape[1] if x.ndim == 4 else None
-    cause = {1: "grey images", 3: "images in colour"}.get(given or 0, "a network made for other data")
-    return f" Usual cause: {cause}. Fix: UNetConfig(channels={given or c})."
+def _why(x: Tensor, c: int) -> str:
+    if x.ndim == 4 and x.shape[3] == c:
+        return "It looks channels-last: x.permute(0, 3, 1, 2)."
+    if x.ndim == 3 and c == 1:
+        return "Usual cause: grey images without an axis for the channel. Fix: x[:, None]."
+    if x.ndim != 4:
+        return "Usual cause: images without an axis for the batch or the channel. Fix: see x.shape."
+    cause = {1: "grey images", 3: "images in colour"}.get(x.shape[1], "a network made for other data")
+    return f"Usual cause: {cause}. Fix: UNetConfig(channels={x.shape[1]})."
 
 
 def check_times(config: UNetConfig, x: Tensor, t: Tensor) -> None:
@@ -88,9 +95,11 @@ def check_labels(config: UNetConfig, x: Tensor, labels: Tensor | None) -> None:
             f"this network was made for {config.classes} classes, and no labels were given. "
             f"Fix: labels=..., or {config.classes} (net.no_label) for an image of any class."
         )
-    if labels.shape != x.shape[:1] or labels.dtype != torch.int64:
+    if not isinstance(labels, Tensor) or labels.shape != x.shape[:1] or labels.dtype != torch.int64:
+        given = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else repr(labels)
         raise ShapeError(
-            f"labels must be int64 of shape ({len(x)},), one an image, got {labels.dtype} {tuple(labels.shape)}."
+            f"labels must be int64 of shape ({len(x)},), one an image, got {given}. "
+            "Fix: torch.full((N,), label) for one class, labels.long() for floats."
         )
     if _can_look_at(labels) and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= config.classes:
         wrong = int(labels[(labels < 0) | (labels > config.classes)][0])

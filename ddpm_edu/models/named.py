@@ -9,7 +9,7 @@ from ddpm_edu.models.config import UNetConfig
 from ddpm_edu.models.unet import UNet
 
 CIFAR10 = UNetConfig()
-IMPROVED = UNetConfig(
+IMPROVED_CIFAR10 = UNetConfig(
     out_channels=6,
     blocks=3,
     attention=(1, 2),
@@ -21,8 +21,24 @@ IMPROVED = UNetConfig(
     eps=1e-5,
     T=4000,
 )
-ADM = replace(
-    IMPROVED, blocks=2, width=256, heads=None, head_width=64, dropout=0.0, resample="in_block", T=1000, classes=1000
+IMPROVED_IMAGENET64 = replace(IMPROVED_CIFAR10, multipliers=(1, 2, 3, 4), attention=(2, 3), dropout=0.0)
+ADM_IMAGENET256 = UNetConfig(
+    out_channels=6,
+    width=256,
+    multipliers=(1, 1, 2, 2, 4, 4),
+    attention=(3, 4, 5),
+    heads=None,
+    head_width=64,
+    dropout=0.0,
+    told="scale_shift",
+    sinusoid="adm",
+    resample="in_block",
+    eps=1e-5,
+    classes=1000,
+)
+ADM_IMAGENET128 = replace(ADM_IMAGENET256, multipliers=(1, 1, 2, 3, 4), attention=(2, 3, 4), heads=4, head_width=None)
+ADM_IMAGENET64 = replace(
+    ADM_IMAGENET256, width=192, blocks=3, multipliers=(1, 2, 3, 4), attention=(1, 2, 3), dropout=0.1
 )
 DIGITS = UNetConfig(channels=1, width=32, multipliers=(1, 2), blocks=1, groups=8, classes=10)
 FASHION = UNetConfig(channels=1, width=48, multipliers=(1, 2), blocks=1, groups=8, classes=10, patch=2)
@@ -35,27 +51,27 @@ def unet_cifar10(out_channels: int = 3) -> UNet:
 
 def unet_improved_cifar10() -> UNet:
     """Improved DDPM's network for CIFAR-10: 52,546,438 parameters, with a learned variance. Nichol & Dhariwal 2021."""
-    return UNet(IMPROVED)
+    return UNet(IMPROVED_CIFAR10)
 
 
 def unet_improved_imagenet64() -> UNet:
     """Improved DDPM's network for ImageNet at 64 pixels: 121,063,942 parameters."""
-    return UNet(replace(IMPROVED, multipliers=(1, 2, 3, 4), attention=(2, 3), dropout=0.0))
+    return UNet(IMPROVED_IMAGENET64)
 
 
 def unet_adm_imagenet64() -> UNet:
     """ADM's network for ImageNet at 64 pixels, class-conditional: 296 million parameters. Dhariwal & Nichol 2021."""
-    return UNet(replace(ADM, width=192, blocks=3, multipliers=(1, 2, 3, 4), attention=(1, 2, 3), dropout=0.1))
+    return UNet(ADM_IMAGENET64)
 
 
 def unet_adm_imagenet128() -> UNet:
     """ADM's network for ImageNet at 128 pixels, class-conditional: 422 million parameters."""
-    return UNet(replace(ADM, heads=4, head_width=None, multipliers=(1, 1, 2, 3, 4), attention=(2, 3, 4)))
+    return UNet(ADM_IMAGENET128)
 
 
 def unet_adm_imagenet256() -> UNet:
     """ADM's network for ImageNet at 256 pixels, class-conditional: 554 million parameters."""
-    return UNet(replace(ADM, multipliers=(1, 1, 2, 2, 4, 4), attention=(3, 4, 5)))
+    return UNet(ADM_IMAGENET256)
 
 
 def unet_digits() -> UNet:

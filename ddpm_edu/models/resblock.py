@@ -20,6 +20,16 @@ from torch import Tensor, nn
 from ddpm_edu.models.initial import silent, spread
 
 
+def add_per_channel(h_bchw: Tensor, w_bc: Tensor) -> Tensor:
+    """h + w, with one number for each channel of each image."""
+    return h_bchw + w_bc[:, :, None, None]
+
+
+def scale_and_shift(normal_bchw: Tensor, w_bc: Tensor, b_bc: Tensor) -> Tensor:
+    """normal * (1 + w) + b, with one w and one b for each channel of each image. Improved DDPM, appendix A."""
+    return normal_bchw * (1 + w_bc[:, :, None, None]) + b_bc[:, :, None, None]
+
+
 class AddTime(nn.Module):
     """norm(h + linear(silu(embedding))): each channel is shifted by a number that depends on t."""
 
@@ -30,15 +40,15 @@ class AddTime(nn.Module):
 
     def forward(self, h_bchw: Tensor, told_be: Tensor) -> Tensor:
         """(b, c, h, w), (b, e) -> (b, c, h, w)."""
-        out: Tensor = self.norm(h_bchw + self.linear(F.silu(told_be))[:, :, None, None])
+        out: Tensor = self.norm(add_per_channel(h_bchw, self.linear(F.silu(told_be))))
         return out
 
 
 class ScaleShift(nn.Module):
     """norm(h) * (1 + w) + b with (w, b) = linear(silu(embedding)): AdaGN, adaptive group normalisation.
 
-    ADM's paper prints w norm(h) + b; all code has 1 + w. The two can say the same things, but with w near zero at the
-    start the printed one silences the branch, and with conv2 at zero too, no gradient reaches conv2.
+    ADM's paper prints w norm(h) + b; all code has 1 + w. The two can say the same things, but w starts small, and the
+    printed one then lets little through. With w and b at zero, and conv2 too, none of them would ever get a gradient.
     """
 
     def __init__(self, channels: int, embedding: int, groups: int, eps: float) -> None:
@@ -48,9 +58,8 @@ class ScaleShift(nn.Module):
 
     def forward(self, h_bchw: Tensor, told_be: Tensor) -> Tensor:
         """(b, c, h, w), (b, e) -> (b, c, h, w)."""
-        w, b = self.linear(F.silu(told_be))[:, :, None, None].chunk(2, 1)
-        out: Tensor = self.norm(h_bchw) * (1 + w) + b
-        return out
+        w_bc, b_bc = self.linear(F.silu(told_be)).chunk(2, 1)
+        return scale_and_shift(self.norm(h_bchw), w_bc, b_bc)
 
 
 TELLS: dict[str, Callable[[int, int, int, float], nn.Module]] = {"add": AddTime, "scale_shift": ScaleShift}

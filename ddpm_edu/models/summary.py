@@ -13,13 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm_edu.errors import ShapeError
 from ddpm_edu.models.config import UNetConfig
+from ddpm_edu.models.memory import Alive
 from ddpm_edu.models.unet import UNet
 
 GIGA, MEGA = 1e9, 2**20
@@ -130,32 +128,27 @@ def _attends(block: Any) -> str:
     return ", attention" if block.attend is not None else ""
 
 
-class _Meter(TorchDispatchMode):
-    """Sees every operation of a forward pass; what is still alive at its end is kept for the backward pass."""
+class _Meter:
+    """A forward pass, watched: FLOPs, shapes, and what is still alive at its end, kept for the backward pass."""
 
     def __init__(self, net: UNet) -> None:
-        super().__init__()
         self.parts = dict(stages(net))
-        self.now = next(iter(self.parts))
         self.shape: dict[str, tuple[int, ...]] = {}
         self.flops, self.saved = dict.fromkeys(self.parts, 0), dict.fromkeys(self.parts, 0)
-        self.counter = FlopCounterMode(display=False)
-        self.given = {StorageWeakRef(p.untyped_storage()) for p in net.parameters()}
-        self.made: dict[StorageWeakRef, tuple[str, int]] = {}  # storage: the stage that made it, its bytes
+        self.counter, self.alive = FlopCounterMode(display=False), Alive()
+        self.alive.tag = next(iter(self.parts))
 
     def run(self, net: UNet, inputs: dict[str, Tensor]) -> None:
         """One forward pass, measured."""
-        self.given |= {StorageWeakRef(tensor.untyped_storage()) for tensor in inputs.values()}
         with ExitStack() as stack:
             for name, part in self.parts.items():
                 stack.callback(part.register_forward_pre_hook(partial(self._begin, name)).remove)
                 stack.callback(part.register_forward_hook(partial(self._end, name)).remove)
             stack.enter_context(self.counter)
-            stack.enter_context(self)
+            stack.enter_context(self.alive)
             out = net(**inputs)
         gc.collect()  # what only a cycle of Python objects holds is not kept
-        for storage, (name, size) in self.made.items():
-            self.saved[name] += 0 if storage.expired() else size
+        self.saved |= self.alive.by_tag()
         del out  # the result was alive until here, as it is until the loss has been taken
 
     def stages(self) -> Iterator[Stage]:
@@ -165,18 +158,8 @@ class _Meter(TorchDispatchMode):
             yield Stage(name, self.shape[name], parameters, self.flops[name], self.saved[name])
 
     def _begin(self, name: str, module: nn.Module, inputs: Any) -> None:
-        self.now, self.before = name, self.counter.get_total_flops()
+        self.alive.tag, self.before = name, self.counter.get_total_flops()
 
     def _end(self, name: str, module: nn.Module, inputs: Any, out: Tensor) -> None:
         self.shape[name] = tuple(out.shape[1:])
         self.flops[name] += self.counter.get_total_flops() - self.before
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        results = func(*args, **(kwargs or {}))
-        for tensor in pytree.tree_leaves(results):
-            if isinstance(tensor, Tensor):
-                storage = tensor.untyped_storage()
-                reference = StorageWeakRef(storage)
-                if reference not in self.given:
-                    self.made.setdefault(reference, (self.now, storage.nbytes()))
-        return results

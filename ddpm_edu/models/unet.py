@@ -104,7 +104,7 @@ class UNet(nn.Module):
     def no_label(self) -> int:
         """The label that says nothing, for classifier-free guidance. Raises ConfigError where there are no classes."""
         if self.config.classes is None:
-            raise ConfigError("this network knows no classes, so it has no label for none. Fix: UNetConfig(classes=...).")
+            raise ConfigError("this network knows no classes, so no label for none. Fix: UNetConfig(classes=...).")
         return self.config.classes
 
     def forward(

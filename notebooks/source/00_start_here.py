@@ -113,7 +113,7 @@ start_here.two_weights(two_weights)
 # | [01 Forward noising](01_forward_noising.ipynb) | data dissolving into noise: one step, all steps at once, schedules, and the step back when x_0 is known |
 # | [02 The bound](02_the_bound.ipynb) | what is optimised and why; three terms, each computed and held to a known likelihood |
 # | [03 The epsilon loss](03_the_epsilon_loss.ipynb) | from the bound to one line of code |
-# | 04 The U-Net | the network, block by block *(in preparation)* |
+# | [04 The U-Net](04_the_unet.ipynb) | the network, block by block |
 # | 05 Sampling | from noise back to data, with every sampler *(in preparation)* |
 # | 06 Evaluation | how good is it, honestly *(in preparation)* |
 # | 07 The full model | training for real: mixed precision, checkpoints, averaged weights *(in preparation)* |

@@ -830,5 +830,5 @@ questions.answer(1, "b")
 # - Karras et al., *Elucidating the Design Space of Diffusion-Based Generative Models* (2022), section 5: what the network should be
 #   asked for at each noise level.
 #
-# **Next:** notebook 04 (in preparation), the network: what it takes to hear the noise in an image.
+# **Next:** [04 The U-Net](04_the_unet.ipynb): the network, and what it takes to hear the noise in an image.
 # [Back to the start](00_start_here.ipynb).
