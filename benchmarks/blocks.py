@@ -1,10 +1,10 @@
 """What each part of a U-Net is worth: seven networks trained alike on the digits, three seeds each.
 
-Usage: ``python benchmarks/blocks.py`` (about half an hour on one core). Writes benchmarks/results/blocks.json, which
-lesson 04 shows, and prints it as a table.
+Usage: ``python benchmarks/blocks.py`` (about a quarter of an hour on one core). Writes benchmarks/results/blocks.json,
+which lesson 04 shows, and prints it as a table.
 
 All are trained on the same 1,500 digits, for as many steps, with the same batches, times and noise for a seed.
-Measured: the loss on the 297 others, by quarter of t, with one draw of times and noise for all (each digit at 32
+Measured: the loss on the 297 others, by quarter of t, with one draw of times and noise for all (each digit at 16
 times); and
 samples, to look at. The networks have about as many parameters each, except where a part is missing.
 """
@@ -34,8 +34,8 @@ from ddpm_edu.models.unet import UNet, at_once, left_behind
 
 RESULT = Path(__file__).parent / "results" / "blocks.json"
 SEEDS = (0, 1, 2)
-STEPS, BATCH, RATE = 1000, 64, 1e-3
-TRAINING, REPEATS, SAMPLES = 1500, 32, 10
+STEPS, BATCH, RATE = 800, 64, 1e-3
+TRAINING, REPEATS, SAMPLES = 1500, 16, 10
 CONFIG = replace(models.DIGITS, classes=None)
 
 
@@ -111,7 +111,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 def run(make: Callable[[], nn.Module], seed: int, images: Tensor) -> dict[str, Any]:
     """One training; the loss on held-out digits by quarter of t, and samples (uint8)."""
     torch.manual_seed(seed)
-    net, s = make(), schedules.linear(1000)
+    net, s = cpu.InBfloat16(make()), schedules.linear(1000)
     start = time.perf_counter()
     training.fit(net, s, images[:TRAINING], steps=STEPS, batch_size=BATCH, lr=RATE, seed=seed)
     seconds = time.perf_counter() - start

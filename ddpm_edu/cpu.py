@@ -1,4 +1,4 @@
-"""What makes a CPU faster at this, and is not done unless asked for.
+"""What makes a CPU faster at this, and is not done unless asked for: kept memory, and convolutions in bfloat16.
 
 Training a small network allocates and frees the same large buffers in every step. glibc hands each of them back to the
 kernel and asks for it again, and the kernel clears every page of it anew. Telling glibc to keep what it has makes a
@@ -7,6 +7,10 @@ step of a small network about twice as fast (docs/decisions/speed-on-a-cpu.md).
 
 import ctypes
 import platform
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 # mallopt's own numbers, from glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -24,3 +28,26 @@ def keep_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, _LARGEST))
+
+
+class InBfloat16(nn.Module):
+    """``net`` with its products and convolutions in bfloat16; weights and result stay float32.
+
+    Twice as fast where the processor has bfloat16 instructions, slower where it has not. 8 bits of mantissa are enough
+    for a network's inside (its sums are taken in float32), and it learns as well.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    @property
+    def no_label(self) -> int:
+        """The network's own."""
+        return int(self.net.no_label)  # type: ignore[arg-type]
+
+    def forward(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
+        """As the network's, in float32."""
+        with torch.autocast("cpu", torch.bfloat16):
+            out: Tensor = self.net(x_t, t, **condition)
+        return out.float()

@@ -76,19 +76,6 @@ RECIPES = {
 }
 
 
-class InBfloat16(nn.Module):
-    """A U-Net whose convolutions run in bfloat16, twice as fast where the processor has it; weights stay float32."""
-
-    def __init__(self, net: models.UNet) -> None:
-        super().__init__()
-        self.net, self.no_label = net, net.no_label
-
-    def forward(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
-        """As the network, in float32."""
-        with torch.autocast("cpu", torch.bfloat16):
-            return self.net(x_t, t, **condition).float()
-
-
 def train(name: str) -> tuple[nn.Module, Schedule, dict[str, Any], dict[str, Any]]:
     """The trained network, its schedule, its configuration, and the log."""
     recipe, start = RECIPES[name], time.perf_counter()
@@ -96,7 +83,7 @@ def train(name: str) -> tuple[nn.Module, Schedule, dict[str, Any], dict[str, Any
     net = models.pretrained.NETWORKS[recipe.network](**recipe.arguments)
     s = schedules.linear(1000)
     x0, labels = recipe.make_data()
-    trained = InBfloat16(net) if isinstance(net, models.UNet) else net
+    trained = cpu.InBfloat16(net) if isinstance(net, models.UNet) else net
     history = training.fit(trained, s, x0, "eps", labels=labels, progress=True, **recipe.training)
     config = {
         "network": recipe.network,

@@ -25,6 +25,16 @@ DDPM_SETTINGS: dict[str, Any] = {
     "resnet_time_scale_shift": "default",
     "dropout": 0.0,
 }
+# What changes the result and leaves no trace in the tensors: the values that this package has a U-Net for.
+_KNOWN: dict[str, tuple[Any, ...]] = {
+    "act_fn": ("silu", "swish"),
+    "center_input_sample": (False,),
+    "class_embed_type": (None,),
+    "downsample_padding": (0, 1),
+    "mid_block_scale_factor": (1,),
+    "resnet_time_scale_shift": ("default", "scale_shift"),
+    "time_embedding_type": ("positional",),
+}
 # Checkpoints from before 2023 call the parts of attention by other names.
 _OLD = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 _RES = {
@@ -52,8 +62,9 @@ def from_diffusers(state: Mapping[str, Tensor], config: Mapping[str, Any] | None
     for ours, theirs in _names(net.config):
         if theirs not in state:
             raise DataError(f"there is no tensor {theirs}. Usual cause: another kind of network, or half a checkpoint.")
-        if state[theirs].numel() != own[ours].numel():
-            raise DataError(f"{theirs} is {tuple(state[theirs].shape)}, and {tuple(own[ours].shape)} is needed.")
+        given, wanted = state[theirs].shape, own[ours].shape
+        if given not in (wanted, wanted[:2]) or given.numel() != wanted.numel():
+            raise DataError(f"{theirs} is {tuple(given)}, and {tuple(wanted)} is needed.")
         found[ours] = state.pop(theirs).reshape(own[ours].shape)
     if state:
         raise DataError(
@@ -170,6 +181,9 @@ def _refuse_unknown(state: Mapping[str, Tensor], theirs: Mapping[str, Any]) -> N
         )
     if any(".downsamplers.0.conv1." in key for key in state):
         raise ConfigError("this network resamples inside residual blocks in diffusers' way, which is not read here.")
+    for name, known in {**_KNOWN, "attn_norm_num_groups": (None, theirs["norm_num_groups"])}.items():
+        if theirs.get(name, known[0]) not in known:
+            raise ConfigError(f"{name}={theirs[name]!r} is not read here, only {' or '.join(map(repr, known))}.")
 
 
 def _sorted(state: Mapping[str, Tensor], pattern: str) -> list[tuple[str, Tensor]]:

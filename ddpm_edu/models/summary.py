@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ddpm_edu.errors import ShapeError
 from ddpm_edu.models.config import UNetConfig
 from ddpm_edu.models.memory import Alive
-from ddpm_edu.models.unet import UNet
+from ddpm_edu.models.unet import UNet, at_once
 
 GIGA, MEGA = 1e9, 2**20
 
@@ -73,8 +73,9 @@ def summary(net: UNet | UNetConfig, size: int | tuple[int, int], batch: int = 1,
     """What ``net`` is made of and what a forward pass of ``batch`` images of this size costs.
 
     ``size``: height and width in pixels; ``tokens``: how many a text has, where the network reads some. The network
-    itself stays as it is; how it runs its blocks (gradient checkpointing) counts. float32: half of ``saved`` for
-    most of it in bfloat16. Raises what the network raises for this size.
+    itself stays as it is; how it runs its blocks (gradient checkpointing) counts. ``saved`` is for float32 and for
+    attention as a GPU computes it (on a CPU, small images also keep the table of all pairs of pixels); it holds the
+    result, and combined weights that do not grow with the batch. Raises what the network raises for this size.
     """
     config = net if isinstance(net, UNetConfig) else net.config
     with torch.device("meta"):
@@ -86,6 +87,17 @@ def summary(net: UNet | UNetConfig, size: int | tuple[int, int], batch: int = 1,
     meter = _Meter(twin)
     meter.run(twin, inputs)
     return Summary(tuple(meter.stages()), batch)
+
+
+def training_flops(net: UNet, size: int | tuple[int, int], batch: int = 1, tokens: int = 16) -> int:
+    """FLOPs of a forward and a backward pass, with what gradient checkpointing computes twice; nothing is computed."""
+    with torch.device("meta"):
+        twin = UNet(net.config)
+        inputs = example(net.config, size, batch, tokens)
+    twin.run = net.run
+    with FlopCounterMode(display=False) as counter:
+        twin(**inputs).sum().backward()
+    return int(counter.get_total_flops())
 
 
 def example(config: UNetConfig, size: int | tuple[int, int], batch: int = 1, tokens: int = 16) -> dict[str, Tensor]:
@@ -147,7 +159,8 @@ class _Meter:
             stack.enter_context(self.counter)
             stack.enter_context(self.alive)
             out = net(**inputs)
-        gc.collect()  # what only a cycle of Python objects holds is not kept
+        if net.run is not at_once:  # checkpointing may leave cycles of Python objects, which keep nothing for long
+            gc.collect()
         self.saved |= self.alive.by_tag()
         del out  # the result was alive until here, as it is until the loss has been taken
 

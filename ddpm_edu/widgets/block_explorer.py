@@ -4,7 +4,6 @@ Nothing is computed but shapes (torch's meta device), so the largest network is 
 """
 
 import functools
-import gc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -94,11 +93,7 @@ def costs(config: UNetConfig, size: int, batch: int, checkpointing: str) -> Summ
     with torch.device("meta"):
         net = UNet(config)
     CHECKPOINTING[checkpointing](net)
-    gc.freeze()  # summary collects garbage, which takes a third of its time unless what was there before is left out
-    try:
-        return summary(net, size, batch)
-    finally:
-        gc.unfreeze()
+    return summary(net, size, batch)
 
 
 # ---------------------------------------------------------------- by level

@@ -45,7 +45,7 @@ from ddpm_edu.forward import q_sample, random_t
 from ddpm_edu.models import checkpointing, resblock
 from ddpm_edu.models.attention import CrossAttention, SelfAttention, weights
 from ddpm_edu.models.memory import peak_bytes
-from ddpm_edu.models.summary import summary
+from ddpm_edu.models.summary import summary, training_flops
 from ddpm_edu.models.unet import at_once, left_behind
 from ddpm_edu.sampling import sample
 from ddpm_edu.training import generator
@@ -177,6 +177,37 @@ unet_diagram(plan)
 # *What to see: the way down on the left, the way up on the right, and arrows across for what is kept. The image enters in 2 x 2
 # patches, each as one pixel with four channels, so the top level is 14 x 14: a quarter of the work of 28 x 28.*
 #
+# Now send a noisy garment through it, and look at what comes out of each block: for each pixel, the root mean square of its
+# channels.
+
+# %%
+passed = []
+def watched(block, h, *rest):
+    """Runs a block as usual and keeps what comes out."""
+    passed.append(at_once(block, h, *rest))
+    return passed[-1]
+
+t = torch.full((10,), 150)
+x_t = q_sample(s, clothes, t, torch.randn(clothes.shape, generator=generator(2)))
+fashion.run = watched
+with torch.no_grad():
+    eps = denoise(x_t, t).eps
+fashion.run = at_once
+views = [x_t[9, 0], *(h[9].square().mean(0).sqrt() for h in passed), eps[9, 0]]
+
+# %%
+stages = ["block", "shrink", "block", "middle", "middle", "block", "block", "grow", "block", "block"]
+figure, axes = plots.picture(11.5, 1.4, 1, 12)
+for ax, view, name in zip(axes, views, ["x_150", *stages, "noise found"], strict=True):
+    ax.imshow(view, cmap="gray")
+    ax.set_title(f"{name}\n{view.shape[0]} x {view.shape[1]}", fontsize=8)
+    ax.set_axis_off()
+print(f"{len(passed)} results, from {tuple(passed[0].shape[1:])} over {tuple(passed[4].shape[1:])} to {tuple(passed[-1].shape[1:])}")
+figure
+
+# %% [markdown]
+# *What to see: PASSED*
+#
 # What are the skips worth? We take a trained network and put zeros in their place. `net.run` is the function by which a U-Net runs
 # its blocks; on the way up each gets what comes from below and, as the last channels, what comes across.
 
@@ -195,8 +226,6 @@ def without_skips(net, levels):
     return run
 
 # %%
-t = torch.full((10,), 150)
-x_t = q_sample(s, clothes, t, torch.randn(clothes.shape, generator=generator(2)))
 rows = [clothes, x_t]
 for name, levels in (("all skips", ()), ("none at 14 x 14", (0,)), ("none at 7 x 7", (1,))):
     fashion.run = without_skips(fashion, levels)
@@ -758,18 +787,23 @@ plots.curves(ks, {"measured": measured, "k + n / k": ks + 64 / ks}, "segments k"
 # from 8 to 32.)
 #
 # In a U-Net each block is a segment. Skips must be kept anyway. One can also choose *what* is computed twice: the results of
-# convolutions and matrix products are costly and are kept, the rest is cheap (`enable_selective`).
+# convolutions and matrix products are costly and are kept, the rest is cheap (`enable_selective`). Here is what each choice
+# saves, and what it costs in arithmetic:
 
 # %%
-net, base = models.unet_cifar10(), summary(cifar10, 32, 16).saved
+net = models.unet_cifar10()
+kept, work = summary(net, 32, 16).saved, training_flops(net, 32)
 for name, switch in (("everything kept", checkpointing.disable), ("products kept", checkpointing.enable_selective),
                      ("blocks with attention twice", lambda net: checkpointing.enable(net, checkpointing.with_attention)),
                      ("every block twice", checkpointing.enable)):
     switch(net)
-    saved = summary(net, 32, 16).saved
-    print(f"{name:28s} {saved / 2**20:6.0f} MiB for 16 images, {saved / base:4.0%}")
+    saved, more = summary(net, 32, 16).saved, training_flops(net, 32) / work
+    print(f"{name:28s} {saved / 2**20:4.0f} MiB for 16 images ({saved / kept:4.0%}), FLOPs of a step {more:4.0%}")
 
 # %% [markdown]
+# For a fifth of the memory a step takes about a quarter more arithmetic. Or keep the products: half the memory, for no arithmetic to speak of.
+# (The backward pass counts twice the forward pass, so one more forward pass is a third more at most.)
+#
 # The gradients are the same, to the last bit, also with dropout: torch restores the random generator before it computes a block again.
 
 # %%
@@ -820,9 +854,9 @@ for name, config, size in papers:
 # Build a network with the sliders. The diagram is drawn from the network itself; the bars say where parameters, FLOPs and memory go. Three
 # things to try:
 #
-# 1. Image size 32, attention at all levels: where does the memory go? Then take attention at the lowest level only.
+# 1. Set attention to all levels, then to none. How much do parameters, FLOPs and memory change, and at which level?
 # 2. Double the width. By what factor do the parameters grow, and by what the memory?
-# 3. Image size 256, batch 16: find a way to stay below 2 GiB (levels, patches, checkpointing).
+# 3. Image size 256, batch 16: find a way to stay below 2 GiB (patches, checkpointing).
 
 # %%
 explorer = widgets.block_explorer()

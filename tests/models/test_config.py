@@ -6,8 +6,8 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 import torch
 
-from ddpm_edu.errors import ConfigError
 from ddpm_edu import models
+from ddpm_edu.errors import ConfigError
 from ddpm_edu.models import DIGITS, FASHION, UNetConfig
 from tests.models.helpers import config
 
@@ -65,7 +65,10 @@ REFUSED = {
     "eps as text": ({"eps": "1e-6"}, r"eps must be a small number > 0, got '1e-6'"),
     "told in a way unknown": ({"told": "film"}, r"told must be one of add, scale_shift; got 'film'"),
     "an unknown sinusoid": ({"sinusoid": "fourier"}, r"sinusoid must be one of ddpm, adm; got 'fourier'"),
-    "an unknown resampling": ({"resample": "pool"}, r"resample must be one of down_right, padded, in_block; got 'pool'"),
+    "an unknown resampling": (
+        {"resample": "pool"},
+        r"resample must be one of down_right, padded, in_block; got 'pool'",
+    ),
 }
 
 

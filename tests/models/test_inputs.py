@@ -132,6 +132,11 @@ def test_no_label_is_shared_or_left_out_in_silence():
         refuses(row)
 
 
+def test_no_image_is_taken_in_another_layout_or_type():
+    for row in ("channels last", "grey for colour", "one image, no batch", "uint8", "a NumPy array", "an empty batch"):
+        refuses(row)
+
+
 def test_sizes_are_looked_at_before_the_levels_fail():
     for row in ("height 15 of four levels", "width 20 of four levels", "patches count too"):
         refuses(row)
@@ -172,7 +177,9 @@ def test_the_sizes_that_a_message_names_are_right(height, width, patch, levels):
         return
     name, size = ("height", height) if height % step else ("width", width)
     near = [k * step for k in (size // step, size // step + 1) if k]
-    with pytest.raises(ShapeError, match=f"{name} {size} .*multiple of {step}.*nearest: {' or '.join(map(str, near))}\\."):
+    with pytest.raises(
+        ShapeError, match=f"{name} {size} .*multiple of {step}.*nearest: {' or '.join(map(str, near))}\\."
+    ):
         check_image(c, x)
 
 
@@ -192,6 +199,7 @@ def test_nothing_broadcasts_in_silence():
     net(**right)
     for name, ways in BENT.items():
         for i, bend in enumerate(ways):
-            with pytest.raises(DDPMError):
-                net(**{**right, name: bend(right[name])})
-                pytest.fail(f"{name}, way {i} was accepted")
+            wrong = {**right, name: bend(right[name])}
+            with pytest.raises(DDPMError) as refused:
+                net(**wrong)
+            assert str(tuple(wrong[name].shape)) in str(refused.value), (name, i)

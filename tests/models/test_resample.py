@@ -77,14 +77,14 @@ def test_up_is_the_convolution_of_the_enlarged_image():
 
 
 def test_up_tells_its_four_pixels_apart():
-    """Negative control: with a weight for one corner of the window alone, one of four pixels sees another neighbour."""
+    """What is above once and what is to the left ten times, in the enlarged image: another sum for each of the four."""
     net = layer(resample.Up, channels=1)
     with torch.no_grad():
-        net.conv.weight.zero_()[0, 0, 0, 2] = 1  # the pixel above to the right, in the enlarged image
+        net.conv.weight.zero_()[0, 0] = torch.tensor([[0, 1, 0], [10, 0, 0], [0, 0, 0]])
         net.conv.bias.zero_()
     h = torch.arange(1.0, 10.0, dtype=torch.float64).reshape(1, 1, 3, 3)
     middle = net(h)[0, 0, 2:4, 2:4]  # the four pixels that come of the 5 in the middle of 1..9
-    assert middle.tolist() == [[2, 3], [5, 6]]
+    assert middle.tolist() == [[2 + 40, 2 + 50], [5 + 40, 5 + 50]]
 
 
 def test_four_kernels_together_have_the_weight_of_one():

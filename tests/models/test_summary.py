@@ -4,6 +4,7 @@ The last part is a budget: what a training step may cost in operations, arithmet
 """
 
 import math
+from functools import partial
 from unittest import mock
 
 import pytest
@@ -15,7 +16,7 @@ from ddpm_edu import models
 from ddpm_edu.errors import ShapeError
 from ddpm_edu.models import FASHION, UNet, UNetConfig, attention
 from ddpm_edu.models.summary import example, stages, summary
-from tests.models.helpers import awake, config, flops_of, inputs, layers, parameters_of
+from tests.models.helpers import awake, config, flops_of, inputs, layers
 
 ODD = config(
     told="scale_shift", resample="in_block", tokens=5, heads=2, classes=3, patch=2, extra_channels=1, out_channels=2
@@ -56,7 +57,7 @@ def test_ddpms_network_saves_six_per_cent_by_not_enlarging_images():
     c = UNetConfig()
     assert round(sum(flops_of(layer, enlarged=True) for layer in layers(c, 32)) / 1e9, 3) == 12.444
     assert round(summary(c, 32).flops / 1e9, 3) == 11.687
-    grows = [side for side in (4, 8, 16)]
+    grows = (4, 8, 16)  # the sizes that become twice as large
     by_book = sum(2 * 9 * 256 * 256 * (2 * side) ** 2 for side in grows)
     ours = sum(2 * 4 * 256 * 4 * 256 * (side + 1) ** 2 for side in grows)
     assert round((by_book - ours) / 1e9, 3) == round(12.444 - 11.687, 3)
@@ -75,11 +76,15 @@ def test_adm_at_256_pixels_has_the_published_1120_billion_multiply_adds():
 # ---------------------------------------------------------------- shapes
 
 
+def note(seen, name, module, args, out):
+    seen[name] = tuple(out.shape[1:])
+
+
 def test_shapes_are_those_of_a_real_run():
     for c in CONFIGS:
         net, seen = UNet(c), {}
         for name, part in stages(net):
-            part.register_forward_hook(lambda module, args, out, name=name: seen.update({name: tuple(out.shape[1:])}))
+            part.register_forward_hook(partial(note, seen, name))
         net(**inputs(c, (8, 16)))
         found = summary(c, (8, 16))
         assert {stage.name: stage.shape for stage in found.stages} == seen
@@ -148,7 +153,7 @@ def blocks(net):
 def test_memory_grows_with_the_pixels_and_attention_with_their_square():
     plain, attending = ({"attention": (), "multipliers": (1,)}, {"attention": (0,), "multipliers": (1,)})
     small, large = (summary(config(**plain), size, 4).saved for size in (16, 32))
-    assert 3 < large / small
+    assert large / small > 3
     small, large = (
         sum(stage.saved for stage in summary(config(**attending), size, 4).stages if "down" in stage.name)
         for size in (16, 32)
@@ -238,7 +243,9 @@ def test_a_training_step_stays_within_its_budget(name):
     with torch.device("meta"):
         given = example(c, size, 4)
     found = (*step(net, given), summary(c, size, 4).saved)
-    for what, now, before in zip(("operations", "FLOPs", "bytes saved"), found, (operations, flops, saved), strict=True):
+    for what, now, before in zip(
+        ("operations", "FLOPs", "bytes saved"), found, (operations, flops, saved), strict=True
+    ):
         assert now <= 1.02 * before, f"{what}: {now:,}, and {before:,} before"
         assert now >= 0.9 * before, f"{what}: {now:,} is well below {before:,}. Lower the budget"
 
@@ -264,7 +271,7 @@ def test_the_processor_does_as_many_operations_as_were_planned():
 
 
 def test_more_operations_would_be_noticed():
-    """Negative control of the budgets: two needless operations in each block, and an image enlarged before it is convolved."""
+    """Negative control of the budgets: two needless operations in each block, or an image enlarged and convolved."""
     c, size, operations, flops, _ = BUDGETS["unet_fashion"]
     net = on_meta(c)
     for block in blocks(net):

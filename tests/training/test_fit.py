@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ddpm_edu import data, losses, models, schedules, training
-from ddpm_edu.errors import ConfigError, NonFiniteLossError
+from ddpm_edu.errors import ConfigError, NonFiniteLossError, ShapeError
 
 S = schedules.cosine(50)
 X0 = data.moons(256, torch.Generator().manual_seed(0))
@@ -133,3 +133,117 @@ def test_impossible_settings(wrong):
 def test_progress_shows_a_bar(capsys):
     fit(steps=3, progress=True)
     assert "3/3" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- labels
+
+CLASSES = torch.arange(256) % 3
+
+
+class Labelled(models.MLP):
+    """Keeps what it was told; what it says does not depend on it."""
+
+    no_label = 3
+
+    def __init__(self):
+        super().__init__(2, width=16, depth=1)
+        self.told = []
+
+    def forward(self, x_t, t, labels=None):
+        self.told.append(labels)
+        return super().forward(x_t, t)
+
+
+def labelled(labels=CLASSES, seed=0, **options):
+    torch.manual_seed(0)
+    net = Labelled()
+    return net, training.fit(net, S, X0, seed=seed, labels=labels, **{"steps": 30, "batch_size": 16, **options})
+
+
+def test_each_sample_is_told_its_own_label():
+    """Every sample a label of its own: those that the network is told are those of the samples that were drawn."""
+    net, _ = labelled(torch.arange(256), seed=5)
+    for step, told in enumerate(net.told):
+        drawn = torch.randint(256, (16,), generator=training.generator(5, step))
+        assert torch.equal(told, drawn), step
+
+
+def test_without_labels_the_network_is_called_without():
+    net, _ = labelled(None)
+    assert net.told == [None] * 30
+
+
+def test_labels_are_left_out_one_by_one_and_as_often_as_asked():
+    """A share of 0.2 of 200 x 50, within four standard deviations; and per batch as a coin for each sample falls."""
+    net, _ = labelled(torch.arange(256) % 3, steps=200, batch_size=50, label_dropout=0.2)
+    left_out = torch.stack(net.told) == 3
+    share = left_out.double().mean().item()
+    assert abs(share - 0.2) < 4 * math.sqrt(0.2 * 0.8 / 10_000)
+    in_a_batch = left_out.sum(1).double()
+    assert (in_a_batch > 0).all() and (in_a_batch < 50).all(), "never none, never all"
+    assert in_a_batch.var().item() == pytest.approx(50 * 0.2 * 0.8, rel=0.4)
+    at_a_place = left_out.double().mean(0)
+    assert at_a_place.min() > 0.05 and at_a_place.max() < 0.4, "no place in the batch is spared"
+
+
+def test_labels_that_stay_are_right():
+    whole, some = (labelled(label_dropout=share, seed=3)[0].told for share in (0.0, 0.5))
+    for all_of_them, these in zip(whole, some, strict=True):
+        stays = these != 3
+        assert torch.equal(these[stays], all_of_them[stays])
+    assert not any((told == 3).any() for told in whole)
+
+
+def test_labels_change_no_draw_of_data_times_and_noise():
+    """A network that does not listen trains to the same bits with labels, without, and with some left out."""
+    runs = [labelled(None), labelled(), labelled(label_dropout=0.5)]
+    for net, history in runs[1:]:
+        assert torch.equal(history.loss, runs[0][1].loss)
+        assert all(torch.equal(p, q) for p, q in zip(net.parameters(), runs[0][0].parameters(), strict=True))
+    assert torch.equal(runs[0][1].loss, fit()[1].loss), "and as a network that knows of no labels"
+
+
+def test_a_seed_decides_which_labels_are_left_out():
+    same, again, other = (torch.stack(labelled(label_dropout=0.5, seed=seed)[0].told) for seed in (1, 1, 2))
+    assert torch.equal(same, again)
+    assert not torch.equal(same == 3, other == 3)
+
+
+def test_a_unet_learns_what_labels_say():
+    """Two classes of flat images, all noise to the eye: told the class, a network finds the sign."""
+    labels = torch.arange(64) % 2
+    x0 = (2.0 * labels - 1)[:, None, None, None] * torch.ones(64, 1, 4, 4)
+    torch.manual_seed(0)
+    net = models.UNet(models.UNetConfig(channels=1, width=8, multipliers=(1,), blocks=1, groups=4, attention=(),
+                                        dropout=0.0, classes=2, T=50))  # fmt: skip
+    training.fit(net, S, x0, "x0", steps=60, batch_size=16, lr=1e-2, labels=labels, label_dropout=0.2)
+    x, t = torch.randn(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.full((40,), 50)
+    with torch.no_grad():
+        one, other, either = (net(x, t, torch.full((40,), k)).mean() for k in (0, 1, net.no_label))
+    assert one < -0.7 and other > 0.7 and one < either < other
+
+
+WRONG_LABELS = {
+    "too few": (CLASSES[:255], r"shape \(256,\), one a sample, got torch\.int64 \(255,\)"),
+    "a column": (CLASSES[:, None], r"got torch\.int64 \(256, 1\)"),
+    "float": (CLASSES.float(), r"must be int64.*got torch\.float32"),
+    "int32": (CLASSES.int(), r"got torch\.int32"),
+}
+
+
+@pytest.mark.parametrize("row", WRONG_LABELS)
+def test_labels_that_do_not_fit_the_data(row):
+    labels, words = WRONG_LABELS[row]
+    with pytest.raises(ShapeError, match=words):
+        labelled(labels)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 10, math.nan])
+def test_a_share_of_labels_that_cannot_be(share):
+    with pytest.raises(ConfigError, match=rf"label_dropout={share} is the share"):
+        labelled(label_dropout=share)
+
+
+def test_nothing_to_leave_out_without_labels():
+    with pytest.raises(ConfigError, match=r"label_dropout=0\.1.*needs labels"):
+        labelled(None, label_dropout=0.1)

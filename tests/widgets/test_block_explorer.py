@@ -118,11 +118,11 @@ def test_memory_is_what_autograd_asks_to_keep(drawing, checkpointing):
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        net(**inputs)
+        keep(net(**inputs))  # the result is kept as well, for the loss
     for tensor in given:
         kept.pop(tensor.untyped_storage()._cdata, None)
     by_autograd = sum(storage.nbytes() for storage in kept.values()) / 2**20
-    assert sum(bars(drawing, values, 2).values()) == pytest.approx(by_autograd, rel=0.02)
+    assert sum(bars(drawing, values, 2).values()) == pytest.approx(by_autograd)
 
 
 def test_nothing_is_left_out(drawing):
