@@ -192,14 +192,19 @@ BENT = {
 }
 
 
+def accepts(net, given):
+    try:
+        net(**given)
+    except DDPMError:
+        return False
+    return True
+
+
 def test_nothing_broadcasts_in_silence():
     """One axis of one argument bent, everything else right: refused, whatever the argument."""
     net = small(classes=3, tokens=5, extra_channels=1)
     right = inputs(net.config, n=3)
-    net(**right)
+    assert accepts(net, right)
     for name, ways in BENT.items():
         for i, bend in enumerate(ways):
-            wrong = {**right, name: bend(right[name])}
-            with pytest.raises(DDPMError) as refused:
-                net(**wrong)
-            assert str(tuple(wrong[name].shape)) in str(refused.value), (name, i)
+            assert not accepts(net, {**right, name: bend(right[name])}), (name, i)
