@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddpm_edu import closed_form, elbo, losses, oracles, reverse, schedules
-from ddpm_edu import parameterization as P  # noqa: N812
+from ddpm_edu import parameterization as P
 from ddpm_edu.errors import ConfigError, DataError, DDPMError, ScheduleError, ShapeError, TimestepError
 from tests.test_bad_inputs import bent
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ddpm_edu import elbo, forward, losses, oracles, schedules
-from ddpm_edu import parameterization as P  # noqa: N812
+from ddpm_edu import parameterization as P
 from ddpm_edu.errors import ConfigError, ShapeError
 
 S = schedules.linear(1000)

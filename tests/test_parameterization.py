@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_edu import parameterization as P  # noqa: N812
+from ddpm_edu import parameterization as P
 from ddpm_edu import schedules
 from ddpm_edu.errors import ConfigError, ScheduleError, ShapeError, TimestepError
 

@@ -74,7 +74,7 @@ def summary(net: UNet | UNetConfig, size: int | tuple[int, int], batch: int = 1,
 
     ``size``: height and width in pixels; ``tokens``: how many a text has, where the network reads some. The network
     itself stays as it is; how it runs its blocks (gradient checkpointing) counts. ``saved`` is for float32 and for
-    attention as a GPU computes it (on a CPU, small images also keep the table of all pairs of pixels); it holds the
+    attention in three steps, as on a CPU (a GPU's fused kernel keeps no table of all pairs of pixels); it holds the
     result, and combined weights that do not grow with the batch. Raises what the network raises for this size.
     """
     config = net if isinstance(net, UNetConfig) else net.config

@@ -54,7 +54,7 @@ def fit(
     which classifier-free guidance needs (Ho & Salimans 2022, Algorithm 1). The network is left in eval mode.
     Raises ConfigError, ShapeError, NonFiniteLossError (which step, and why), and what losses.simple raises.
     """
-    _check_labels(x0, labels, label_dropout)
+    _check_labels(net, x0, labels, label_dropout)
     if min(steps, batch_size) < 1 or not 0 < lr < math.inf:
         raise ConfigError(f"fit needs steps, batch_size >= 1 and lr > 0; got {steps}, {batch_size} and {lr}.")
     table = weight(s, predicts)
@@ -103,7 +103,7 @@ def _dropped(labels: Tensor, share: float, net: Any, seed: int, step: int) -> Te
     return torch.where(drop.to(labels.device), net.no_label, labels)
 
 
-def _check_labels(x0: Tensor, labels: Tensor | None, label_dropout: float) -> None:
+def _check_labels(net: nn.Module, x0: Tensor, labels: Tensor | None, label_dropout: float) -> None:
     if labels is not None and (labels.shape != x0.shape[:1] or labels.dtype != torch.int64):
         raise ShapeError(
             f"labels must be int64 of shape ({len(x0)},), one a sample, got {labels.dtype} {tuple(labels.shape)}."
@@ -112,4 +112,9 @@ def _check_labels(x0: Tensor, labels: Tensor | None, label_dropout: float) -> No
         raise ConfigError(
             f"label_dropout={label_dropout} is the share of labels to leave out, in [0, 1), and needs labels. "
             "Usual cause: a percentage. Fix: label_dropout=0.1, labels=..."
+        )
+    if label_dropout and not hasattr(net, "no_label"):
+        raise ConfigError(
+            f"label_dropout={label_dropout} needs net.no_label, which {type(net).__name__} has not. "
+            "Fix: a network with a label for none, UNet(UNetConfig(classes=...))."
         )

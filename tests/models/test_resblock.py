@@ -97,7 +97,7 @@ def test_a_block_starts_as_its_shortcut():
 
 
 def gradient_of_conv2(net):
-    """After one backward pass with the layer that reads the embedding at zero, as ADM's and this package's tests do."""
+    """After one backward pass with the layer that reads the embedding at zero."""
     x, e = data()
     torch.nn.init.zeros_(net.told.linear.weight)
     torch.nn.init.zeros_(net.told.linear.bias)

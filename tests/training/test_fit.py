@@ -247,3 +247,9 @@ def test_a_share_of_labels_that_cannot_be(share):
 def test_nothing_to_leave_out_without_labels():
     with pytest.raises(ConfigError, match=r"label_dropout=0\.1.*needs labels"):
         labelled(None, label_dropout=0.1)
+
+
+def test_a_network_without_a_label_for_none():
+    x0, labels = torch.zeros(8, 2), torch.zeros(8, dtype=torch.int64)
+    with pytest.raises(ConfigError, match="no_label, which MLP has not"):
+        training.fit(models.MLP(2), S, x0, steps=1, batch_size=2, labels=labels, label_dropout=0.1)
