@@ -13,9 +13,10 @@ the same widths and compared by arithmetic: FLOP/s, not images.
 - *tuned*: bfloat16 autocast, kept memory and a fused Adam for all; and once more in channels_last.
 
 A step draws nothing: forward, mean square, backward, optimiser. Each contestant lives in a process of its own (how
-memory is kept belongs to a process); they take turns, one step each, and medians are compared. The peak is the best
-convolution that was measured in the same turns. FLOPs are those of the architecture as diffusers computes it: our
-network gets along with fewer (models/resample.py), which is part of what is measured.
+memory is kept belongs to a process). A few at a time, as memory allows, take turns of one step each; ours as used is
+always among them, and medians of the same turns are compared. The peak is the best convolution of these turns. FLOPs
+are those of the architecture as diffusers computes it: our network gets along with fewer (models/resample.py), which
+is part of what is measured.
 """
 
 import importlib.util
@@ -26,7 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -90,11 +91,14 @@ AS_USED: dict[str, Callable[..., torch.optim.Optimizer]] = {
 WAYS = ("as used", "tuned", "tuned, channels_last")
 
 
-def contestants(size: str) -> list[tuple[str, str, str]]:
-    """(size, project, way) of all that can run here."""
-    there = [p for p in PROJECTS if p == "ddpm_edu" or importlib.util.find_spec(p.replace("-", "_"))]
-    plain = [(size, "ddpm_edu", "float32, memory as it is")]
-    return plain + [(size, project, way) for project in there for way in WAYS]
+def groups(size: str) -> list[list[tuple[str, str, str]]]:
+    """(size, project, way) of all that can run here, in groups that fit into memory; ours as used is in each."""
+    reference = (size, "ddpm_edu", "as used")
+    found = [[(size, "ddpm_edu", "float32, memory as it is"), *((size, "ddpm_edu", way) for way in WAYS)]]
+    for project in ("diffusers", "denoising-diffusion-pytorch"):
+        if importlib.util.find_spec(project.replace("-", "_")):
+            found.append([reference, *((size, project, way) for way in WAYS)])
+    return found
 
 
 def prepare(size: str, project: str, way: str) -> tuple[Callable[[], None], int]:
@@ -119,8 +123,8 @@ def prepare(size: str, project: str, way: str) -> tuple[Callable[[], None], int]
         optimiser.step()
 
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # the fused kernel is not counted
-        call(x, t).square().mean().backward()
-    return step, counter.get_total_flops()
+        call(x[:1], t[:1]).square().mean().backward()
+    return step, counter.get_total_flops() * len(x)
 
 
 def partial_fused(parameters: Iterator[nn.Parameter], lr: float) -> torch.optim.Optimizer:
@@ -160,7 +164,7 @@ def work(arguments: list[str]) -> None:
         turn: Callable[[], float | None] = rate
     else:
         turn, flops = prepare(*arguments)
-        turn(), turn()  # the first ones set things up
+        turn()  # the first one sets things up
     print(json.dumps(flops), flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
@@ -186,52 +190,69 @@ def process(arguments: tuple[str, ...]) -> Iterator[tuple[Callable[[], float], i
 
 
 def race(size: str, rounds: int) -> dict[str, Any]:
-    """Medians of all contestants of one size, with the peaks of the same minutes."""
-    from contextlib import ExitStack
+    """Medians of all contestants of one size, each with the peak, and with ours as used, of the same minutes."""
+    rows: list[dict[str, Any]] = []
+    for group in groups(size):
+        times, flops = take_turns([("peak", "float32"), ("peak", "bfloat16"), *group], rounds)
+        median = {name: statistics.median(found) for name, found in times.items()}
+        for name in group:
+            if name[1:] == ("ddpm_edu", "as used"):
+                continue  # in each group, as the measure of the others
+            rows.append(
+                {
+                    "project": name[1],
+                    "way": name[2],
+                    "seconds": median[name],
+                    "all": times[name],
+                    "flops": flops[name],
+                    "ours as used, seconds": median[size, "ddpm_edu", "as used"],
+                    "peak": median["peak", "bfloat16"],
+                    "peak, float32": median["peak", "float32"],
+                }
+            )
+    _add_rates(rows)
+    return {"shape": SIZES[size]["shape"], "rows": rows}
 
-    names = [("peak", "float32"), ("peak", "bfloat16"), *contestants(size)]
+
+def take_turns(names: list[tuple[str, ...]], rounds: int) -> tuple[dict[Any, list[float]], dict[Any, int]]:
+    """All times (rates, for the peaks) of a group, one step each in turn, and the FLOPs of a step."""
     with ExitStack() as stack:
         turns = {name: stack.enter_context(process(name)) for name in names}
-        times: dict[tuple[str, ...], list[float]] = {name: [] for name in names}
+        times: dict[Any, list[float]] = {name: [] for name in names}
         for number in range(rounds):
             for name, (turn, _) in turns.items():
                 times[name].append(turn())
-            print(f"{size}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-        flops = {name: count for name, (_, count) in turns.items()}
-    peak = {name[1]: statistics.median(times[name]) for name in names[:2]}
-    architecture = {project: flops.get((size, project, "tuned"), 0) for project in PROJECTS}
-    architecture["ddpm_edu"] = architecture["diffusers"] or flops[size, "ddpm_edu", "tuned"]
-    rows = []
-    for name in names[2:]:
-        _, project, way = name
-        seconds = statistics.median(times[name])
-        fraction = peak["float32" if "float32" in way else "bfloat16"]
-        rows.append(
-            {
-                "project": project,
-                "way": way,
-                "seconds": seconds,
-                "spread": [min(times[name]), max(times[name])],
-                "flops_computed": flops[name],
-                "flops_of_the_architecture": architecture[project],
-                "rate": architecture[project] / seconds,
-                "share_of_peak": architecture[project] / seconds / fraction,
-            }
-        )
-    return {"shape": SIZES[size]["shape"], "peak": peak, "rows": rows}
+            print(f"{names[-1]}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+        return times, {name: count for name, (_, count) in turns.items()}
+
+
+def _add_rates(rows: list[dict[str, Any]]) -> None:
+    """FLOP/s by what the architecture takes in diffusers, the share of the peak, and how many times ours is as fast."""
+    taken = {row["project"]: row["flops"] for row in rows}
+    taken["ddpm_edu"] = taken.get("diffusers", taken["ddpm_edu"])
+    for row in rows:
+        row["flops of the architecture"] = taken[row["project"]]
+        row["rate"] = taken[row["project"]] / row["seconds"]
+        row["share of peak"] = row["rate"] / row["peak"]
+        row["ours is faster"] = taken["ddpm_edu"] / row["ours as used, seconds"] / row["rate"]
 
 
 def table(size: str, result: dict[str, Any]) -> str:
-    """A table for people; *faster* is how many times the FLOP/s of that row ours reaches, each with ours as used."""
-    best = next(row for row in result["rows"] if row["project"] == "ddpm_edu" and row["way"] == "as used")
-    n = result["shape"][0]
-    peak = f"{result['peak']['bfloat16'] / 1e9:.0f} (bfloat16), {result['peak']['float32'] / 1e9:.0f} (float32)"
-    lines = [f"{size}, batch {n}; the best convolution: {peak} GFLOP/s"]
+    """A table for people; *ours is faster*: how many times the row's FLOP/s ours reaches as used, in the same turns."""
+    n, rows = result["shape"][0], result["rows"]
+    peaks = [statistics.median(row[kind] for row in rows) / 1e9 for kind in ("peak", "peak, float32")]
+    lines = [f"{size}, batch {n}; the best convolution: {peaks[0]:.0f} (bfloat16), {peaks[1]:.0f} (float32) GFLOP/s"]
+    ours_now = statistics.median(row["ours as used, seconds"] for row in rows)
+    rate = rows[0]["flops of the architecture"] / ours_now
+    lines.append(
+        f"ddpm_edu as used: {ours_now:.3f} s/step, {n / ours_now:.1f} img/s, {rate / 1e9:.0f} GFLOP/s, "
+        f"{rate / peaks[0] / 1e9:.0%} of the bfloat16 peak"
+    )
     lines.append(f"{'':54}{'s/step':>8}{'img/s':>8}{'GFLOP/s':>9}{'of bf16 peak':>14}{'ours is faster':>16}")
-    for row in result["rows"]:
+    for row in rows:
         lines.append(
             f"{row['project']:29}{row['way']:25}{row['seconds']:8.3f}{n / row['seconds']:8.1f}{row['rate'] / 1e9:9.0f}"
-            f"{row['rate'] / result['peak']['bfloat16']:14.0%}{best['rate'] / row['rate']:15.2f}x"
+            f"{row['share of peak']:14.0%}{row['ours is faster']:15.2f}x"
         )
     return "\n".join(lines)
 
@@ -239,9 +260,10 @@ def table(size: str, result: dict[str, Any]) -> str:
 def main(rounds: int) -> None:
     """Race at both sizes, print, write."""
     start = time.perf_counter()
-    results = {size: race(size, rounds) for size in SIZES}
-    for size, result in results.items():
-        print(table(size, result), end="\n\n")
+    results = {}
+    for size in SIZES:
+        results[size] = race(size, rounds)
+        print(table(size, results[size]), end="\n\n", flush=True)
     about = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{torch.get_num_threads()}-core {platform.machine()} CPU with bfloat16 instructions",
