@@ -1,8 +1,8 @@
 """What makes a CPU faster at this, and is not done unless asked for: kept memory, and convolutions in bfloat16.
 
-Training a small network allocates and frees the same large buffers in every step. glibc hands each of them back to the
-kernel and asks for it again, and the kernel clears every page of it anew. Telling glibc to keep what it has makes a
-step of a small network about twice as fast (docs/decisions/speed-on-a-cpu.md).
+Training allocates and frees the same large buffers in every step. glibc may hand them back to the kernel and ask for
+them again, and the kernel clears every page anew. What that costs depends on the machine: from nothing to half of the
+time of a small network (docs/decisions/speed-on-a-cpu.md).
 """
 
 import ctypes

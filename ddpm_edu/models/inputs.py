@@ -75,7 +75,10 @@ def check_times(config: UNetConfig, x: Tensor, t: Tensor) -> None:
         given = tuple(t.shape) if isinstance(t, Tensor) else t
         raise TimestepError(f"t must have shape ({len(x)},), one time an image, got {given}. Fix: torch.full((N,), t).")
     if t.dtype != torch.int64:
-        raise TimestepError(f"t must be int64, a time is a whole number; got {t.dtype}. Fix: t.long().")
+        raise TimestepError(
+            f"t must be int64, a time is a whole number; got {t.dtype}. Fix: t.long(), or (t * T).round().long() for "
+            "shares of T."
+        )
     if _can_look_at(t) and len(t) and not 0 <= int(t.min()) <= int(t.max()) <= config.T:
         wrong = int(t[(t < 0) | (t > config.T)][0])
         raise TimestepError(

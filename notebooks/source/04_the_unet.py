@@ -16,17 +16,17 @@
 # %% [markdown]
 # # 4. The U-Net, block by block
 #
-# Notebook 03 asked a network for the noise in an image. This page builds that network from its parts. Each part is there because
-# something goes wrong without it, and we look at what goes wrong first.
+# Notebook 03 asked a network for the noise in an image. This page builds that network from its parts. Where we can, we leave a
+# part out and measure what is lost.
 #
 # **After this page you can**
 #
 # - write the parts of DDPM's U-Net yourself: the time embedding, the residual block, attention,
-# - say for each part what fails without it, with a measurement,
+# - say what each part is for, with a measurement,
 # - tell where parameters, arithmetic and memory of such a network go, and trade memory for time.
 #
-# *About two hours with the exercises. Computing: TIME seconds on two CPU cores, MEMORY GB of memory (measured DATE);
-# no GPU, no network.*
+# *About two hours with the exercises. Computing: 20 seconds on two CPU cores, 0.7 GB of memory (measured 2026-11-25);
+# no GPU, no internet.*
 
 # %%
 import json
@@ -38,6 +38,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+torch.set_num_threads(1)  # the networks are so small that two threads mostly wait for each other
+
+# %%
 from ddpm_edu import data, losses, models, parameterization, plots, schedules, widgets
 from ddpm_edu.diagram import unet_diagram
 from ddpm_edu.exercises import or_library, quiz, same, the_unet
@@ -50,25 +53,22 @@ from ddpm_edu.models.unet import at_once, left_behind
 from ddpm_edu.sampling import sample
 from ddpm_edu.training import generator
 
-torch.set_num_threads(1)  # the networks are so small that two threads mostly wait for each other
 images = data.digits().model_range()  # (1797, 1, 8, 8), values from -1 to 1
 s = schedules.linear(1000)  # DDPM's schedule
 unet, _ = models.load("digits_unet")
-no_label = torch.full((len(images),), unet.no_label)  # the networks here can be told a class; mostly we do not
 print(f"a U-Net for 8x8 digits: {sum(p.numel() for p in unet.parameters()):,} parameters")
 
 # %% [markdown]
 # We also load a network for Fashion-MNIST, pictures of clothes with 28 x 28 pixels. The data set itself may not be on your
 # machine, but the network can make pictures of its own: ten classes, from T-shirt to ankle boot (`sample` is the subject of
-# notebook 05).
+# notebook 05: DDIM is a sampler with few steps, and `static_clip` keeps $\hat x_0$ in $[-1, 1]$).
 
 # %%
 fashion, _ = models.load("fashion_unet")
 classes = torch.arange(10)
 denoise = parameterization.denoiser(fashion, s, "eps", parameterization.static_clip, labels=classes)
 clothes = sample(denoise, s, (10, 1, 28, 28), "ddim", 50, generator=generator(4))
-lit = (clothes > 0).float().mean().item()
-print(f"share of bright pixels between 0.1 and 0.6: {0.1 < lit < 0.6}")
+print(f"{len(clothes)} images of {clothes.shape[2]} x {clothes.shape[3]} pixels, values from -1 to 1")
 plots.images(clothes, data.FASHION_CLASSES, columns=10, size=1.1)
 
 # %% [markdown]
@@ -81,6 +81,7 @@ plots.images(clothes, data.FASHION_CLASSES, columns=10, size=1.1)
 # the same digits. Both networks below were trained on the digits where they were.
 
 # %%
+no_label = torch.full((900,), unet.no_label)  # this U-Net can be told which digit it sees; we do not
 mlp, _ = models.load("digits_mlp")
 some = images[:900]
 shifted = torch.cat([torch.full((900, 1, 8, 1), -1.0), some[..., :-1]], 3)
@@ -101,7 +102,7 @@ for name, net in networks.items():
 # %%
 for name, side, channels in (("digits", 8, 1), ("CIFAR-10", 32, 3), ("a photograph", 256, 3)):
     print(f"{name}, {side} x {side} x {channels}: {512 * side * side * channels:,} weights in the first layer")
-print(f"the same as a 3x3 convolution with 512 channels, for any size: {512 * 3 * 9:,}")
+print(f"a 3x3 convolution from 3 channels to 512, for any size: {512 * 3 * 9:,}")
 
 # %% [markdown]
 # ## Convolutions, and how far they see
@@ -141,8 +142,8 @@ def by_gradient(layers):
     """Ask the gradient: which inputs does one output depend on?"""
     line = torch.zeros(1, 1, 4000, requires_grad=True)
     out = line
-    for kernel, stride in layers:
-        out = F.conv1d(out, torch.ones(1, 1, kernel), stride=stride)
+    for window, move in layers:
+        out = F.conv1d(out, torch.ones(1, 1, window), stride=move)
     return int((torch.autograd.grad(out[0, 0, 0], line)[0] != 0).sum())
 
 receptive_field = or_library(receptive_field, by_gradient)
@@ -176,10 +177,10 @@ unet_diagram(plan)
 
 # %% [markdown]
 # *What to see: the way down on the left, the way up on the right, and arrows across for what is kept. The image enters in 2 x 2
-# patches, each as one pixel with four channels, so the top level is 14 x 14: a quarter of the work of 28 x 28.*
+# patches, each as one pixel with four channels, so the top level is 14 x 14: a quarter of the work of 28 x 28. At the end the four channels of the prediction are laid out as 2 x 2 pixels again.*
 #
 # Now send a noisy garment through it, and look at what comes out of each block: for each pixel, the root mean square of its
-# channels.
+# channels (each panel has a grey scale of its own).
 
 # %%
 passed = []
@@ -235,13 +236,13 @@ for name, levels in (("all skips", ()), ("none at 14 x 14", (0,)), ("none at 7 x
         found = denoise(x_t, t).x0
     rows.append(found)
     error = (found - clothes).square().mean().sqrt().item()
-    print(f"{name}: error of x0_hat {'below' if error < 0.2 else 'above'} 0.2 (root mean square)")
+    print(f"{name}: root mean square error of x0_hat {error:.2f}")
 fashion.run = at_once
 plots.images(torch.cat(rows), columns=10, size=0.9)
 
 # %% [markdown]
-# *What to see, from above: the images, $x_{150}$, and $\hat x_0$ from the whole network; then without the skips at full size, then without
-# those at half size. Without the upper ones the noise stays in the picture: the network no longer knows which pixel has how much. Without the
+# *What to see, from above: the images, $x_{150}$, and $\hat x_0$ from the whole network; then without the skips at 14 x 14, then without
+# those at 7 x 7. Without the upper ones the noise stays in the picture: the network no longer knows which pixel has how much. Without the
 # lower ones shapes are right, and contrast and detail are lost.*
 #
 # This network was trained with skips and cannot be blamed for missing them. A fair comparison trains each network anew. A script
@@ -253,7 +254,8 @@ repository = Path(models.__file__).parents[2]
 result = json.loads((repository / "benchmarks/results/blocks.json").read_text())
 about, settings = result["about"], result["settings"]
 print(f"{about['date']}, {about['machine']}, {about['seconds']} s: {about['command']}")
-print(f"{settings['steps']} steps of {settings['batch']} digits; loss by quarter of t")
+print(f"{settings['steps']} steps of {settings['batch']} digits; loss: mean ± standard deviation of three seeds")
+print("in brackets: the loss by quarter of t, small t first; MFLOP: millions of operations a forward pass and image")
 for name, found in result["results"].items():
     loss = torch.tensor([run["loss"] for run in found["runs"]])
     quarters = torch.tensor([run["by_quarter"] for run in found["runs"]]).mean(0)
@@ -262,10 +264,10 @@ for name, found in result["results"].items():
     print(f"{name:23s} {size}: {loss.mean():.4f} ± {loss.std():.4f} ({shown})")
 
 # %% [markdown]
-# Read each line against that of the U-Net. The MLP is half as bad again. Without skips the loss is a sixth higher, most of it at small $t$,
+# All were made to have about 700,000 parameters. Read each line against that of the U-Net. The MLP has one and a half times its loss. Without skips the loss is a sixth higher, most of it at small $t$,
 # where the exact place of things counts. Convolutions at one size come close, for more than twice the arithmetic: 16 layers
 # see all of an image of 8 x 8 pixels, and of larger ones they would not. And attention makes no difference that three
-# seeds can show: at 8 x 8 there is nothing far away. ADM measured it where there is (ImageNet at 128 pixels, 700,000 steps): attention at 32, 16
+# seeds can show: at 8 x 8 there is nothing far away. ADM (Dhariwal and Nichol, 2021) measured it where there is (ImageNet at 128 pixels, 700,000 steps): attention at 32, 16
 # and 8 in place of 16 alone brought FID 15.33 down by 0.72 (their Table 1).
 
 # %%
@@ -275,7 +277,7 @@ plots.images(torch.cat(shown).view(-1, 1, 8, 8) / 127.5 - 1, columns=10, size=0.
 
 # %% [markdown]
 # *What to see: one row a network, in the order of the list, all from the same noise (DDIM, 50 steps). After so short a training
-# some samples of the MLP (first row) and of the network that is not told t (fourth) are still noise. The others agree with each other remarkably.*
+# some samples of the MLP (first row) and of the network that is not told t (fourth) are still noise, and without skips (third) some are washed out. The others mostly agree.*
 #
 # ## The residual block
 #
@@ -287,7 +289,7 @@ plots.images(torch.cat(shown).view(-1, 1, 8, 8) / 127.5 - 1, columns=10, size=0.
 # 4. add $h$ itself; where the number of channels changes, a 1 x 1 convolution of it.
 #
 # *Group normalisation* brings groups of channels of one image to mean 0 and variance 1, then scales and shifts each channel by learned
-# numbers. *SiLU* is $x\,\sigma(x)$ with the logistic function $\sigma$, a smooth cousin of $\max(x, 0)$. *Dropout* sets some numbers to zero while
+# numbers. *SiLU* is $x / (1 + e^{-x})$, a smooth cousin of $\max(x, 0)$. *Dropout* sets some numbers to zero while
 # training.
 #
 # ### Exercise 4.2: counting a block's parameters
@@ -363,7 +365,7 @@ same("L_simple of a new network", loss.mean(), "mean square of the noise", noise
 
 # %% [markdown]
 # What would happen otherwise? Let the blocks start with the usual random weights, stack some, and see how large the numbers
-# become. After each block its branch adds variance, and nothing takes it away again:
+# become. Each block's branch adds variance:
 
 # %%
 def spread_after(depth, awake):
@@ -382,6 +384,7 @@ with torch.no_grad():
               f"{spread_after(depth, True):.1f} otherwise")
 
 # %% [markdown]
+# The last norm of the network would bring the numbers back to size, but the share that is the image itself has shrunk by as much.
 # With the zeros, training starts at the loss of the best constant answer, whatever the depth of the network. Nothing is dead: the gradient of the
 # zero layer is not zero, and once it has moved, the layers before it learn as well.
 
@@ -394,11 +397,14 @@ with torch.no_grad():
 # $$\big(\sin\omega_0 t, \dots, \sin\omega_{d/2-1} t,\ \cos\omega_0 t, \dots, \cos\omega_{d/2-1} t\big), \qquad
 # \omega_k = 10000^{-k/(d/2-1)} .$$
 #
-# The fastest tells neighbours apart, the slowest early from late, as the second hand and the hour hand of a clock do.
+# The fast ones tell neighbours apart, the slow ones early from late, as the second hand and the hour hand of a clock do. (The very slowest
+# hardly move in 1000 steps; the 10000 comes from another use.)
 #
 # ### Exercise 4.3: the time as a row of waves
 #
 # *Difficulty 2 of 5, ten minutes.*
+#
+# Write this as a function of `t` and of $d$, called `dim`.
 #
 # <details><summary>Hint 1</summary>Make the row of frequencies first: <code>torch.arange(dim // 2)</code> gives k.</details>
 # <details><summary>Hint 2</summary>An outer product gives all angles: <code>t[:, None] * frequencies</code>. Then <code>torch.cat</code> along dimension 1.</details>
@@ -427,15 +433,16 @@ figure, (left, right) = plots.picture(11, 3, 1, 2)
 shown = left.imshow(waves.T, aspect="auto", cmap="RdBu", extent=(1, 1000, 64, 0), interpolation="nearest")
 left.set(xlabel="t", ylabel="number in the row", title="sines above, cosines below")
 figure.colorbar(shown, ax=left)
-plots.draw_curves(right, torch.arange(1, 1001), {f"with t = {a}": inner[a - 1] for a in (100, 500)},
-                  "t", "inner product / 32")
+apart = torch.arange(-90, 91)
+plots.draw_curves(right, apart, {f"with t = {a}": inner[a - 1, a - 1 + apart] for a in (100, 500)},
+                  "distance in t", "inner product / 32")
 print(f"inner product of t = 500 with itself {inner[499, 499]:.2f}, with 510 {inner[499, 509]:.2f}, "
       f"with 1000 {inner[499, 999]:.2f}")
 figure
 
 # %% [markdown]
 # *What to see, left: fast waves at the top of each half, slow ones below. Right: how alike two times look depends on their
-# distance alone, and neighbours look alike.* Two small layers then make the *told* vector of it that all blocks read: 4 times as
+# distance alone (the two curves lie on each other), and neighbours look alike.* Two small layers then make the *told* vector of it that all blocks read: 4 times as
 # many numbers as the row has. In DDPM's network 128 waves become 512 numbers. (So "a 512-dimensional embedding", as one often
 # reads, is half right.)
 #
@@ -453,6 +460,7 @@ for i, true in enumerate(times):
         with torch.no_grad():
             found = unet(x_t, torch.full((100,), said), labels=no_label[:100])
         table[i, j] = losses.mse(found, noise[:100]).mean()
+# %%
 print("the truth is best in every row:", bool((table.argmin(1) == torch.arange(len(times))).all()))
 print("t = 800, told 25: worse than saying nothing (1.0):", bool(table[5, 0] > 1))
 figure, (ax,) = plots.picture(5.5, 3.6)
@@ -465,8 +473,8 @@ ax.set(xlabel="t it was told", ylabel="true t", title="mean squared error of the
 figure
 
 # %% [markdown]
-# *What to see: in each row the smallest error is on the diagonal. Told that $t$ is small when it is large (lower left), the network leaves most
-# of the noise in; above 1 it does worse than saying nothing.*
+# *What to see: in each row the smallest error is on the diagonal. Above 1 the network does worse than saying nothing. Told that $t$ is large when it is
+# small (upper right), it takes the picture itself for noise; told that it is small when it is large (lower left), it overstates the noise.*
 #
 # Yet the network could find out the noise level for itself: it has 64 pixels to measure it by. The network "not told t" in the list
 # above had to, and its loss is an eighth higher. It is known from larger networks too that without the time they get worse,
@@ -501,12 +509,14 @@ the_unet.tell_time(tell_time)
 tell_time = or_library(tell_time, resblock.add_per_channel)
 
 # %% [markdown]
-# **Improved DDPM and ADM scale and shift**, after the second norm: $\text{norm}(h)\,(1 + w) + b$. It is called AdaGN, adaptive group
+# **Improved DDPM (Nichol and Dhariwal, 2021) and ADM scale and shift**, after the second norm: $\text{norm}(h)\,(1 + w) + b$. It is called AdaGN, adaptive group
 # normalisation. The told vector can now turn a channel up or down, or off.
 #
 # ### Exercise 4.5: scale and shift
 #
 # *Difficulty 1 of 5, five minutes.*
+#
+# Write this formula, with `w` and `b` of shape (N, C).
 #
 # <details><summary>Hint 1</summary>As in 4.4, twice.</details>
 # <details><summary>Hint 2</summary>The 1 belongs to the scale alone.</details>
@@ -525,6 +535,8 @@ the_unet.scale_shift(scale_shift)
 scale_shift = or_library(scale_shift, resblock.scale_and_shift)
 
 # %% [markdown]
+# For 4.4 and 4.5:
+#
 # | What you see | Likely cause |
 # |---|---|
 # | *other axes than those of the image* | (N, C) meets (N, C, H, W) from the right: two axes are missing |
@@ -554,10 +566,12 @@ for name, kind in (("1 + w", resblock.ScaleShift), ("w alone", WithoutOne)):
     block.told = kind(32, 128, 8, 1e-6)
     nn.init.zeros_(block.told.linear.weight)
     (block(h, told) * torch.randn(h.shape, generator=generator(3))).sum().backward()
-    moving = bool(block.conv2.weight.grad.abs().max() > 0)
-    print(f"{name}: gradient of the last convolution {'is not zero' if moving else 'is exactly zero'}")
+    grads = {"last convolution": block.conv2.weight.grad, "w's layer": block.told.linear.weight.grad[:32]}
+    print(name, {part: "not zero" if grad.abs().max() > 0 else "exactly zero" for part, grad in grads.items()})
 
 # %% [markdown]
+# With the 1 the last convolution can move at once, and the layer of $w$ follows. Without it nothing ever moves.
+#
 # Which of the two is better? ADM reports FID 13.06 with AdaGN and 15.08 with addition (their Table 3, ImageNet at 128 pixels). On the
 # digits, in the list above (three seeds each):
 
@@ -585,6 +599,8 @@ print(f"loss with addition minus loss with AdaGN: {gap:.4f} ± {noise_of_it:.4f}
 # ### Exercise 4.6: attention
 #
 # *Difficulty 3 of 5, fifteen minutes.*
+#
+# Write the formula for batches: `q` has X queries and `k` has M keys of length d, `v` a value of length e for each key.
 #
 # <details><summary>Hint 1</summary><code>k.transpose(1, 2)</code> has shape (N, d, M); <code>@</code> multiplies matrices batch by batch.</details>
 # <details><summary>Hint 2</summary><code>torch.softmax(scores, dim=-1)</code> is over the last axis, the keys.</details>
@@ -616,7 +632,7 @@ mixed = attention(q, k, v).transpose(1, 2).reshape(h.shape)
 same("the library's block", layer(h).detach(), "h + project(attention(q, k, v))", (h + layer.project(mixed)).detach(), 1e-5)
 
 # %% [markdown]
-# What do trained heads look at? We watch the attention of the clothes network at 7 x 7, its lower level, for one query pixel, marked in orange.
+# What does a trained head look at? We watch the attention of the clothes network at 7 x 7, its lower level, for one query pixel, marked in orange.
 
 # %%
 layer, seen = fashion.down[1].blocks[0].attend, {}
@@ -640,12 +656,14 @@ for i, (above, below) in enumerate(zip(axes[:10], axes[10:], strict=True)):
     below.imshow(looks[i, query].view(7, 7), cmap="cividis", vmin=0)
     below.plot(3, 3, "s", markersize=9, markerfacecolor="none", markeredgecolor=plots.COLOURS[4])
     above.set_axis_off(), below.set_axis_off()
-print(f"x_300 above; below, the {looks.shape[-1]} weights of the pixel in the middle, dark: 0")
+near = looks[:, query].view(10, 7, 7)[:, 2:5, 2:5].sum((1, 2))
+print(f"below: {looks.shape[-1]} weights of the pixel in the middle, dark: 0; share on the 3 x 3 pixels around it:")
+print(" ".join(f"{share:.1f}" for share in near))
 figure
 
 # %% [markdown]
-# *What to see: the middle of the garment looks at its rim and at the dark background, not at its neighbours, which the convolutions show it anyway. For
-# the bag and the boot one corner gets nearly all the weight.* (A tempting story is that noise is easiest to judge where the picture is known to
+# *What to see: for most garments the middle looks at the border of the image, nearly always at dark background; for the bag at one corner. For trouser,
+# sandal and sneaker the look is spread out, and the sneaker looks mostly beside itself. (Each panel has a scale of its own.)* (A tempting story is that noise is easiest to judge where the picture is known to
 # be black. The picture alone does not prove it.)
 #
 # ### What it costs
@@ -693,7 +711,7 @@ figure
 
 # %% [markdown]
 # *What to see: the output pixel in the middle depends on the coloured pixels, strongly on the bright ones (logarithm); grey: not at all.* The
-# network with two sizes has fewer convolutions at full size, and sees further. With attention at the bottom, everything is in sight,
+# network with two sizes has a few more convolutions, but only half of them at full size, and sees nearly twice as far. With attention at the bottom, everything is in sight,
 # if faintly: these networks are not trained.
 
 # %% [markdown]
@@ -717,14 +735,14 @@ same("cross-attention with one token", read(h, one).detach(), "h + one number a 
 #
 # The library counts without computing, on torch's *meta* device, whose tensors have a shape and no numbers. So DDPM's network, or one of
 # half a billion parameters, can be planned on a laptop. FLOPs are floating point operations of the forward pass; *saved* is what must be kept
-# in memory until the backward pass, for 16 images, in float32.
+# in memory until the backward pass, in float32, weights not counted. Both are for 16 images.
 
 # %%
 plan = summary(cifar10, 32, batch=16)
 print(plan)
 
 # %% [markdown]
-# Parameters are where the channels are many, at the bottom. FLOPs and memory are where the pixels are many, at the top:
+# FLOPs and memory are where the pixels are many, at the two upper sizes. Parameters are where the channels are many, everywhere but at the top:
 
 # %%
 for side in (32, 16, 8, 4):
@@ -794,7 +812,7 @@ print("k + 64/k:", *(f"{k + 64 // k:4d}" for k in ks.tolist()), f"  smallest at 
 plots.curves(ks, {"measured": measured, "k + n / k": ks + 64 / ks}, "segments k", "memory, in results of a layer")
 
 # %% [markdown]
-# *What to see: the measured curve follows the formula; 8 segments need 16 results in place of 64.* The best $k$ is $\sqrt n$, with about $2\sqrt n$
+# *What to see: the measured curve follows the formula; 8 segments need 16 results where one segment needs 65.* The best $k$ is $\sqrt n$, with about $2\sqrt n$
 # kept. (It is sometimes said that checkpointing makes memory constant. It does not: from 16 layers to 256 it goes
 # from 8 to 32.)
 #
@@ -814,7 +832,7 @@ for name, switch in (("everything kept", checkpointing.disable), ("products kept
     print(f"{name:28s} {saved / 2**20:4.0f} MiB for 16 images ({saved / kept:4.0%}), FLOPs of a step {more:4.0%}")
 
 # %% [markdown]
-# For a fifth of the memory a step takes about a quarter more arithmetic. Or keep the products: half the memory, for no arithmetic to speak of.
+# For a fifth of the memory a step takes about a quarter more arithmetic. Or keep the products: a bit more than half the memory, for no arithmetic to speak of.
 # (The backward pass counts twice the forward pass, so one more forward pass is a third more at most.)
 #
 # The gradients are the same, to the last bit, also with dropout: torch restores the random generator before it computes a block again.
@@ -853,11 +871,11 @@ for name, config, size in papers:
 # %% [markdown]
 # Against this list, what an article that this course follows says of DDPM's U-Net:
 #
-# | Claim | Measured here |
+# | Claim | What the code says |
 # |---|---|
 # | channels from 64 to 1280 | none of these; DDPM has 128 to 256 on CIFAR-10 |
 # | time embedding of 512 dimensions | half right: 128 waves, and two layers make 512 numbers of them |
-# | attention at 32 x 32 and 16 x 16 | DDPM: at 16 x 16, and in the middle; ADM at 32, 16 and 8. At 32 it is 16 times as costly as at 16 |
+# | attention at 32 x 32 and 16 x 16 | DDPM: at 16 x 16, and in the middle; ADM at 32, 16 and 8. At 32 its table of weights is 16 times as large as at 16 |
 # | the time enters by AdaGN and cross-attention | DDPM adds it. AdaGN came with improved DDPM; none of these attends to the time |
 # | checkpointing makes memory constant | $2\sqrt n$ at best, for one more forward pass |
 
@@ -867,9 +885,11 @@ for name, config, size in papers:
 # Build a network with the sliders. The diagram is drawn from the network itself; the bars say where parameters, FLOPs and memory go. Three
 # things to try:
 #
-# 1. Set attention to all levels, then to none. How much do parameters, FLOPs and memory change, and at which level?
+# 1. Set attention to all levels, then to none (the middle always has it). How much do parameters, FLOPs and memory change, and at which level?
 # 2. Double the width. By what factor do the parameters grow, and by what the memory?
 # 3. Image size 256, batch 16: find a way to stay below 2 GiB (patches, checkpointing).
+#
+# <details><summary>What you should find</summary>2: four times the parameters, twice the memory. 3: with every block computed twice, 2 x 2 patches still need more than 2 GiB, 4 x 4 patches need 0.6.</details>
 
 # %%
 explorer = widgets.block_explorer()
@@ -911,7 +931,7 @@ print("same gradient without restoring:", bool(torch.equal(*gradients)))
 # %% [markdown]
 # No error: training goes on with gradients that belong to no loss. A widely used code base did this for years.
 #
-# **A size that cannot be halved.** 28 = 4 x 7 can be halved twice. With four levels something must give:
+# **A size that cannot be halved.** 28 = 4 x 7 can be halved twice. Four levels halve three times, and something must give:
 
 # %%
 try:
