@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ddpm_edu.errors import ConfigError, ShapeError
 from ddpm_edu.models.embeddings import sinusoidal
+from ddpm_edu.models.initial import silent
 
 
 class MLP(nn.Module):
@@ -31,10 +32,7 @@ class MLP(nn.Module):
         self.time = nn.Sequential(nn.Linear(time_dim, width), nn.SiLU(), nn.Linear(width, width))
         self.first = nn.Linear(dim, width)
         self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
-        silent = nn.Linear(width, out)
-        nn.init.zeros_(silent.weight)
-        nn.init.zeros_(silent.bias)
-        self.last = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), silent)
+        self.last = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), silent(nn.Linear(width, out)))
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """x_t (N, C, ...), t (N,) -> (N, C, ...), with ``out // dim`` times as many channels. Raises ShapeError."""
