@@ -5,8 +5,7 @@ which lesson 04 shows, and prints it as a table.
 
 All are trained on the same 1,500 digits, for as many steps, with the same batches, times and noise for a seed.
 Measured: the loss on the 297 others, by quarter of t, with one draw of times and noise for all (each digit at 16
-times); and
-samples, to look at. The networks have about as many parameters each, except where a part is missing.
+times); and samples, to look at. The networks have about as many parameters each, except where a part is missing.
 """
 
 import json

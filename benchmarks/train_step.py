@@ -111,7 +111,7 @@ def prepare(size: str, project: str, way: str) -> tuple[Callable[[], None], int]
     x, t = torch.randn(SIZES[size]["shape"]), torch.randint(1, 1000, SIZES[size]["shape"][:1])
     if "channels_last" in way:
         net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
-    make = partial_fused if way.startswith("tuned") else AS_USED[project]
+    make = fused_adam if way.startswith("tuned") else AS_USED[project]
     optimiser = make(net.parameters(), lr=1e-4)
 
     def step() -> None:
@@ -127,7 +127,7 @@ def prepare(size: str, project: str, way: str) -> tuple[Callable[[], None], int]
     return step, counter.get_total_flops() * len(x)
 
 
-def partial_fused(parameters: Iterator[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+def fused_adam(parameters: Iterator[nn.Parameter], lr: float) -> torch.optim.Optimizer:
     """Adam in one pass over memory."""
     return torch.optim.Adam(parameters, lr, fused=True)
 

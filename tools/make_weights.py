@@ -37,15 +37,8 @@ class Recipe(NamedTuple):
     dtype: torch.dtype = torch.float32  # of the numbers in the file
 
 
-def digits() -> tuple[Tensor, Tensor]:
-    """All 1,797 digits, in [-1, 1]."""
-    found = data.digits()
-    return found.model_range(), found.labels
-
-
-def fashion() -> tuple[Tensor, Tensor]:
-    """The 60,000 training images of Fashion-MNIST, in [-1, 1]."""
-    found = data.fashion_mnist("train")
+def labelled(found: data.ImageSet) -> tuple[Tensor, Tensor | None]:
+    """Images in [-1, 1], and their labels."""
     return found.model_range(), found.labels
 
 
@@ -54,14 +47,14 @@ RECIPES = {
         "MLP",
         {"dim": 64, "width": 240, "depth": 3},
         "digits, all 1797, in [-1, 1]",
-        lambda: (digits()[0], None),
+        lambda: (data.digits().model_range(), None),
         {"steps": 16_000, "batch_size": 256, "lr": 2e-3, "seed": 0},
     ),
     "digits_unet": Recipe(
         "UNet",
         models.DIGITS.to_dict(),
         "digits, all 1797, in [-1, 1], with their labels",
-        digits,
+        lambda: labelled(data.digits()),
         {"steps": 6000, "batch_size": 128, "lr": 1e-3, "seed": 0, "label_dropout": 0.1},
         torch.float16,
     ),
@@ -69,20 +62,19 @@ RECIPES = {
         "UNet",
         models.FASHION.to_dict(),
         "Fashion-MNIST, 60,000 training images, in [-1, 1], with their labels",
-        fashion,
+        lambda: labelled(data.fashion_mnist("train")),
         {"steps": 4000, "batch_size": 128, "lr": 1e-3, "seed": 0, "label_dropout": 0.1},
         torch.float16,
     ),
 }
 
 
-def train(name: str) -> tuple[nn.Module, Schedule, dict[str, Any], dict[str, Any]]:
+def train(name: str, x0: Tensor, labels: Tensor | None) -> tuple[nn.Module, Schedule, dict[str, Any], dict[str, Any]]:
     """The trained network, its schedule, its configuration, and the log."""
     recipe, start = RECIPES[name], time.perf_counter()
     torch.manual_seed(recipe.training["seed"])
     net = models.pretrained.NETWORKS[recipe.network](**recipe.arguments)
     s = schedules.linear(1000)
-    x0, labels = recipe.make_data()
     trained = cpu.InBfloat16(net) if isinstance(net, models.UNet) else net
     history = training.fit(trained, s, x0, "eps", labels=labels, progress=True, **recipe.training)
     config = {
@@ -106,12 +98,12 @@ def train(name: str) -> tuple[nn.Module, Schedule, dict[str, Any], dict[str, Any
     return net.eval(), s, config, log
 
 
-def sheet(net: nn.Module, s: Schedule, x0: Tensor) -> bytes:
+def sheet(net: nn.Module, s: Schedule, shape: torch.Size) -> bytes:
     """A picture of samples: ten columns, one a class where there are classes; DDPM's above, DDIM's below."""
     condition = {"labels": torch.arange(10).repeat(4)} if isinstance(net, models.UNet) else {}
     denoise = parameterization.denoiser(net, s, "eps", parameterization.static_clip, **condition)
     rows = [
-        sampling.sample(denoise, s, (40, *x0.shape[1:]), method, steps, generator=torch.Generator().manual_seed(0))
+        sampling.sample(denoise, s, (40, *shape), method, steps, generator=torch.Generator().manual_seed(0))
         for method, steps in (("ddpm", 250), ("ddim", 50))
     ]
     return plots.images(torch.cat(rows), columns=10, size=0.8).png()
@@ -121,12 +113,13 @@ def main(name: str, folder: Path, look: bool) -> None:
     """Train, write, and draw samples."""
     torch.set_num_threads(1)  # sums of floats depend on how they are shared out
     cpu.keep_memory()
-    net, s, config, log = train(name)
+    x0, labels = RECIPES[name].make_data()
+    net, s, config, log = train(name, x0, labels)
     models.save(folder / f"{name}.safetensors", net, config, RECIPES[name].dtype)
     (folder / f"{name}.json").write_text(json.dumps(log, indent=1) + "\n")
     print(f"loss by quarter of t: {config['loss_by_quartile']}, {log['seconds']} s")
     if look:
-        (folder / f"{name}.png").write_bytes(sheet(net, s, RECIPES[name].make_data()[0]))
+        (folder / f"{name}.png").write_bytes(sheet(net, s, x0.shape[1:]))
 
 
 if __name__ == "__main__":

@@ -35,16 +35,13 @@ class Alive(TorchDispatchMode):
         self._bytes = sum(size for _, size in self._made.values())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {
-            StorageWeakRef(t.untyped_storage()) for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, Tensor)
-        }
+        given = {StorageWeakRef(tensor.untyped_storage()) for tensor in _tensors((args, kwargs))}
         results = func(*args, **(kwargs or {}))
-        for tensor in pytree.tree_leaves(results):
-            if isinstance(tensor, Tensor):
-                storage = StorageWeakRef(tensor.untyped_storage())
-                if storage not in given and storage not in self._made:  # views and results in place are nothing new
-                    self._made[storage] = (self.tag, tensor.untyped_storage().nbytes())
-                    self._bytes += self._made[storage][1]
+        for tensor in _tensors(results):
+            storage = StorageWeakRef(tensor.untyped_storage())
+            if storage not in given and storage not in self._made:  # views and results in place are nothing new
+                self._made[storage] = (self.tag, tensor.untyped_storage().nbytes())
+                self._bytes += self._made[storage][1]
         if self._bytes > self.peak:
             self._forget_freed()
             self.peak = max(self.peak, self._bytes)
