@@ -16,6 +16,11 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 
+# matplotlib keeps its list of fonts, and looks for its settings, in the environment itself. The list in the home folder
+# is shared with every other matplotlib of the machine, and one of them can leave fonts out of it: then every picture
+# with a power of ten on its axis prints a warning. Figures do not follow a reader's own settings either.
+export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
+
 # The stamp says that the set-up is done. Its name holds what its date cannot: which torch was asked for, and
 # where the folder is (a folder that was moved needs its editable install again).
 STAMP := $(VENV)/.ready-$(TORCH)-$(shell pwd | cksum | cut -d' ' -f1)
@@ -89,4 +94,5 @@ $(STAMP): requirements/lock.txt requirements/constraints.txt pyproject.toml Make
 	@echo '== set-up 4/4: this package =='
 	@$(PIP) install -qq --no-deps --no-build-isolation -e .
 	@$(PIP) check
+	@$(PY) -c 'import matplotlib.font_manager'  # once here, or the first notebook says that it is making the list
 	@touch $@

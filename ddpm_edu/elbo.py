@@ -98,7 +98,7 @@ def variational_bound(
     check_schedule(denoise, s)
     _check_decoder(decoder)
     check_batch(s, x0, torch.ones(len(x0), dtype=torch.int64), x0=x0, **({} if noise is None else {"noise": noise}))
-    variance, n = resolve(variance, s, denoise), len(x0)
+    variance, n = resolve(variance, denoise), len(x0)
     denoising, eps_mse = torch.zeros(n, s.T + 1, dtype=torch.float64), torch.zeros(n, s.T + 1, dtype=torch.float64)
     reconstruction = torch.zeros(n, dtype=torch.float64)
     with torch.no_grad(), tqdm(total=s.T, disable=not progress, desc="bound") as bar:

@@ -38,3 +38,7 @@ class ScheduleWarning(UserWarning):
 
 class DataWarning(UserWarning):
     """Images that are legal but probably not what was meant (never rescaled, or all of one value)."""
+
+
+class GuidanceWarning(UserWarning):
+    """Guidance that is legal but probably not what was meant (away from the condition)."""

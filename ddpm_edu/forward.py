@@ -190,4 +190,11 @@ def at(table: Tensor, t: Tensor, x: Tensor) -> Tensor:
     below float32; do all arithmetic on the table first, since the cast comes here.
     """
     dtype = torch.promote_types(x.dtype, torch.float32)
-    return table.to(dtype).to(x.device)[t].reshape(-1, *[1] * (x.ndim - 1))
+    return sent(table.to(dtype), x.device)[t].reshape(-1, *[1] * (x.ndim - 1))
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """``values`` on ``device``, without the wait for its queue that a copy from ordinary memory to a GPU is."""
+    if device.type != "cuda" or values.device.type != "cpu":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)

@@ -5,22 +5,36 @@ several good answers, each right for some data, and they have the same names eve
 
 - ``"beta"``: beta_{t|s} = 1 - alpha_bar_t / alpha_bar_s, right for data of variance 1 (DDPM's "large");
 - ``"posterior"``: that of q(x_s | x_t, x_0), right for a single point (DDPM's "small");
-- ``"optimal"``: the best that is the same in all dimensions, found from the denoiser's error (:func:`optimal`);
+- ``"optimal"``: the best that is the same in all dimensions, found from the error that the denoiser carries as
+  ``.eps_mse``; for one that carries none, :class:`Optimal` with an error that you measured;
 - ``"learned"``: between the first two, where a network says how far (improved DDPM, Eq. 15);
 - a float64 tensor (T + 1,): your own, for single steps.
 
 Shapes: x (N, ...); t and s_ ("the earlier time") int64 (N,), 0 <= s_ < t <= T. Coefficients are float64, cast last.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from ddpm_edu.errors import ConfigError, ShapeError, TimestepError
-from ddpm_edu.forward import check_batch
+from ddpm_edu.forward import check_batch, sent
 from ddpm_edu.schedules import Schedule
 
 VARIANCES = ("beta", "posterior", "optimal", "learned")
-Variance = str | Tensor
+
+
+class Optimal(NamedTuple):
+    """The choice "optimal" with its ``eps_mse`` (T + 1,): the denoiser's mean squared error of eps per dimension at t.
+
+    It is the training loss by t; entry 0 is unused.
+    """
+
+    eps_mse: Tensor
+
+
+Variance = str | Tensor | Optimal
 
 
 def pair_beta(s: Schedule, t: Tensor, s_: Tensor) -> Tensor:
@@ -57,6 +71,8 @@ def pair_variance(s: Schedule, t: Tensor, s_: Tensor, choice: Variance, fraction
                 'Usual cause: fewer sampling steps than T. Fix: "beta" or "posterior", which are known for any pair.'
             )
         chosen = _table(choice, s)[t]
+    elif isinstance(choice, Optimal):
+        chosen = pair_optimal(s, t, s_, choice.eps_mse)
     else:
         low, high = pair_posterior_variance(s, t, s_), pair_beta(s, t, s_)
         chosen = _choose(choice, low, high, fraction)
@@ -70,6 +86,8 @@ def bound_variance(s: Schedule, t: Tensor, choice: Variance, fraction: Tensor | 
     code. (A small number in its place, such as 1e-20, makes the log-likelihood of data -infinity in all but name.)
     """
     _check_pairs(s, t, t - 1)
+    if isinstance(choice, Optimal):
+        choice = optimal(s, choice.eps_mse)
     if isinstance(choice, Tensor):
         table = _table(choice, s)
         if not (table[1:] > 0).all():
@@ -89,20 +107,23 @@ def interpolate(low: Tensor, high: Tensor, fraction: Tensor) -> Tensor:
     return torch.exp(fraction * high.log() + (1 - fraction) * low.log())
 
 
-def optimal(s: Schedule, eps_mse: Tensor) -> Tensor:
-    """The best variance that is the same in all dimensions, as a table, float64 (T + 1,).
+def pair_optimal(s: Schedule, t: Tensor, s_: Tensor, eps_mse: Tensor) -> Tensor:
+    """The best variance that is the same in all dimensions, for any pair: float64 (N,).
 
-    sigma_t^2 = posterior + (sqrt(alpha_bar_{t-1}) beta_t / (1 - alpha_bar_t))^2 (1 - alpha_bar_t) / alpha_bar_t e_t,
-    where e_t = ``eps_mse[t]`` is the denoiser's mean squared error of eps per dimension (entry 0 unused): the training
-    loss by t.
-    Bao et al. 2022 (Analytic-DPM), Theorem 1. Needs alpha_bar_T > 0.
+    sigma^2 = posterior + (sqrt(ab_s) beta_{t|s} / (1 - ab_t))^2 (1 - ab_t) / ab_t e_t, where e_t = ``eps_mse[t]`` is
+    the denoiser's mean squared error of eps per dimension: what is not known about x_0 adds to the variance.
+    Bao et al. 2022 (Analytic-DPM), Theorem 1. Needs alpha_bar_T > 0. Raises ShapeError.
     """
     if eps_mse.shape != s.beta.shape:
         raise ShapeError(f"eps_mse must have shape ({s.T + 1},), one entry a time, got {tuple(eps_mse.shape)}.")
-    table = s.posterior_variance.clone()
-    rest, before = 1 - s.alpha_bar[1:], s.alpha_bar[:-1]
-    table[1:] += before * s.beta[1:] ** 2 / rest / s.alpha_bar[1:] * eps_mse.double()[1:]
-    return table
+    unknown = s.alpha_bar[s_] * pair_beta(s, t, s_) ** 2 / (1 - s.alpha_bar[t]) / s.alpha_bar[t]
+    return pair_posterior_variance(s, t, s_) + unknown * eps_mse.double()[t]
+
+
+def optimal(s: Schedule, eps_mse: Tensor) -> Tensor:
+    """:func:`pair_optimal` of single steps as a table, float64 (T + 1,), with 0 at t = 0."""
+    t = torch.arange(1, s.T + 1)
+    return torch.cat([s.beta.new_zeros(1), pair_optimal(s, t, t - 1, eps_mse)])
 
 
 def beside(values: Tensor, x: Tensor) -> Tensor:
@@ -110,10 +131,10 @@ def beside(values: Tensor, x: Tensor) -> Tensor:
     dtype = torch.promote_types(x.dtype, torch.float32)
     if values.ndim == 1:
         values = values.reshape(-1, *[1] * (x.ndim - 1))
-    return values.to(dtype).to(x.device)
+    return sent(values.to(dtype), x.device)
 
 
-def _choose(choice: str, low: Tensor, high: Tensor, fraction: Tensor | None) -> Tensor:
+def _choose(choice: object, low: Tensor, high: Tensor, fraction: Tensor | None) -> Tensor:
     if choice == "beta":
         return high
     if choice == "posterior":
@@ -133,16 +154,16 @@ def _choose(choice: str, low: Tensor, high: Tensor, fraction: Tensor | None) -> 
     if choice == "optimal":
         raise ConfigError(
             'variance="optimal" needs the denoiser\'s error, and this one does not carry it as eps_mse. '
-            "Fix: pass the table reverse.optimal(s, eps_mse)."
+            "Fix: variance=reverse.Optimal(eps_mse), with the error that you measured at each t."
         )
     raise ConfigError(f"variance must be one of {', '.join(VARIANCES)} or a table, got {choice!r}.")
 
 
-def resolve(choice: Variance, s: Schedule, denoise: object) -> Variance:
-    """``choice``, with "optimal" turned into its table where the denoiser knows its own error (``.eps_mse``)."""
+def resolve(choice: Variance, denoise: object) -> Variance:
+    """``choice``, with "optimal" turned into :class:`Optimal` where the denoiser knows its error (``.eps_mse``)."""
     error = getattr(denoise, "eps_mse", None)
     if isinstance(choice, str) and choice == "optimal" and error is not None:
-        return optimal(s, error)
+        return Optimal(error)
     return choice
 
 

@@ -187,12 +187,10 @@ def test_optimal_against_simulation():
 
 def test_resolve_asks_the_denoiser_for_its_error():
     gaussian = oracles.Gaussian(0.3, 0.5)
-    torch.testing.assert_close(
-        reverse.resolve("optimal", S, gaussian.denoiser(S)), reverse.optimal(S, gaussian.eps_floor(S))
-    )
-    assert reverse.resolve("beta", S, gaussian.denoiser(S)) == "beta"
+    torch.testing.assert_close(reverse.resolve("optimal", gaussian.denoiser(S)), reverse.Optimal(gaussian.eps_floor(S)))
+    assert reverse.resolve("beta", gaussian.denoiser(S)) == "beta"
     with pytest.raises(ConfigError, match="eps_mse"):
-        reverse.bound_variance(S, torch.tensor([2]), reverse.resolve("optimal", S, lambda x, t: None))
+        reverse.bound_variance(S, torch.tensor([2]), reverse.resolve("optimal", lambda x, t: None))
 
 
 def test_pairs_that_cannot_be():

@@ -1,20 +1,31 @@
 """What all samplers share: ask the denoiser, draw noise, take one step, until t = 0."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 from tqdm.auto import tqdm
 
-from ddpm_edu.errors import ConfigError
+from ddpm_edu.errors import ConfigError, ShapeError
+from ddpm_edu.forward import sent
 from ddpm_edu.parameterization import Denoise, Denoised
-from ddpm_edu.sampling.pairs import Pairs
+from ddpm_edu.sampling.grids import Pairs
 from ddpm_edu.schedules import Schedule
 
 Generators = Generator | Sequence[Generator] | None
-Step = Callable[[Schedule, Tensor, Tensor, Tensor, Denoised, Tensor], Tensor]
 Callback = Callable[[dict[str, Any]], None]
+
+
+class Before(NamedTuple):
+    """What was seen at the step before: at times ``t`` (N,), and then ``denoised``."""
+
+    t: Tensor
+    denoised: Denoised
+
+
+Step = Callable[[Schedule, Tensor, Tensor, Tensor, Denoised, Tensor, Before | None], Tensor]
+"""``step(s, x_t, t, s_, denoised, noise, before) -> x_s``; ``before`` is None at the first step."""
 
 
 def walk(
@@ -23,21 +34,29 @@ def walk(
     x: Tensor,
     pairs: Pairs,
     step: Step,
-    generator: Generators,
-    callback: Callback | None,
-    progress: bool,
+    generator: Generators = None,
+    callback: Callback | None = None,
+    progress: bool = False,
 ) -> Tensor:
-    """x_0 from ``x`` at the first t of ``pairs``, by ``step(s, x_t, t, s_, denoised, noise)`` from pair to pair.
+    """x_0 from ``x`` at the first t of ``pairs``, by ``step`` from pair to pair.
 
-    Every step draws its noise, whether or not it uses it: one rule for where in the stream a step stands.
+    Every step draws its noise, whether or not it uses it: one rule for where in the stream a step stands. Nothing here
+    reads a value from the device, so that the host runs ahead of it.
     """
+    before = None
     for number, (t, s_) in enumerate(tqdm(pairs, disable=not progress, desc="sampling")):
         time, earlier = torch.full((len(x),), t), torch.full((len(x),), s_)  # on the CPU, where the tables are
-        denoised = denoise(x, time.to(x.device))
-        x = step(s, x, time, earlier, denoised, draw(x.shape, generator, x.dtype, x.device))
+        denoised = ask(denoise, x, time)
+        x = step(s, x, time, earlier, denoised, draw(x.shape, generator, x.dtype, x.device), before)
+        before = Before(time, denoised)
         if callback is not None:
             callback({"step": number, "t": t, "s": s_, "x": x, "denoised": denoised})
     return x
+
+
+def ask(denoise: Denoise, x: Tensor, t: Tensor) -> Denoised:
+    """What ``denoise`` sees in x (N, ...) at the times t (N,), which are on the CPU."""
+    return denoise(x, sent(t, x.device))
 
 
 def draw(shape: Sequence[int], generator: Generators, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -49,6 +68,31 @@ def draw(shape: Sequence[int], generator: Generators, dtype: torch.dtype, device
         origin = device if generator is None else generator.device
         return torch.randn(shape, generator=generator, dtype=dtype, device=origin).to(device)
     return torch.stack([draw(shape[1:], one, dtype, device) for one in generator])
+
+
+def start(
+    shape: Sequence[int],
+    generator: Generators,
+    x_T: Tensor | None,
+    dtype: torch.dtype,
+    device: torch.device | str | None,
+) -> Tensor:
+    """x_T as given, checked, or drawn. Raises ShapeError, ConfigError."""
+    shape = tuple(shape)
+    if len(shape) < 2 or min(shape) < 1:
+        raise ShapeError(
+            f"shape is that of a batch, (N, ...) with all sizes >= 1, got {shape}. Usual cause: the number of samples "
+            "forgotten. Fix: for example (16, 1, 8, 8)."
+        )
+    check_generators(generator, shape[0])
+    if x_T is None:
+        return draw(shape, generator, dtype, torch.device("cpu" if device is None else device))
+    if x_T.shape != shape or x_T.dtype != dtype or x_T.device.type != torch.device(device or x_T.device).type:
+        raise ShapeError(
+            f"x_T is {x_T.dtype} {tuple(x_T.shape)} on {x_T.device}, but {dtype} {shape} "
+            f"on {device or x_T.device} is asked for. Fix: shape=x_T.shape, dtype=x_T.dtype."
+        )
+    return x_T
 
 
 def check_generators(generator: Generators, n: int) -> None:

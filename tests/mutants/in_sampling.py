@@ -8,11 +8,11 @@ from ddpm_edu import reverse
 from ddpm_edu.reverse import beside
 from ddpm_edu.sampling import ddim, ddpm, loop
 from tests.mutants import Mutant
-from tests.sampling import test_golden, test_pairs, test_sample
+from tests.sampling import test_golden, test_grids, test_sample
 
 DDPM = "ddpm_edu.sampling.ddpm.step"
 DDIM = "ddpm_edu.sampling.ddim.step"
-GRID = "ddpm_edu.sampling.pairs.uniform"
+GRID = "ddpm_edu.sampling.grids.uniform"
 DRAW = "ddpm_edu.sampling.loop.draw"
 
 ORIGINAL_DDPM, ORIGINAL_DDIM, ORIGINAL_DRAW = ddpm.step, ddim.step, loop.draw
@@ -139,7 +139,7 @@ MUTANTS = (
         GRID,
         leading,
         (
-            test_pairs.test_every_number_of_steps_of_small_chains,
+            test_grids.test_every_number_of_steps_of_small_chains,
             test_golden.test_ddim_is_the_product_of_cosines,
             test_sample.test_the_callback_sees_every_step,
         ),
@@ -148,13 +148,13 @@ MUTANTS = (
         "T // n as the stride: 600 steps of 1000 start at 600",
         GRID,
         floor_division,
-        (test_pairs.test_every_number_of_steps_makes_a_grid_from_T_to_0, test_pairs.test_grids_known_by_hand),
+        (test_grids.test_every_number_of_steps_makes_a_grid_from_T_to_0, test_grids.test_grids_known_by_hand),
     ),
     Mutant(
         "t - T // n from T: 600 steps of 1000 end at 400",
         GRID,
         from_T_by_floor_division,
-        (test_pairs.test_every_number_of_steps_makes_a_grid_from_T_to_0, test_pairs.test_grids_known_by_hand),
+        (test_grids.test_every_number_of_steps_makes_a_grid_from_T_to_0, test_grids.test_grids_known_by_hand),
     ),
     Mutant(
         "a list of generators, and only the first is used",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ddpm_edu import sampling, schedules
-from ddpm_edu.sampling import ddim, ddpm, pairs
+from ddpm_edu.sampling import ddim, ddpm, grids
 from tests.sampling.closed_form import affine_step, gaussian, trajectory
 
 COSINE, LINEAR = schedules.cosine(1000), schedules.linear(1000)
@@ -68,7 +68,7 @@ def test_ddim_is_the_product_of_cosines():
 
 def test_ddim_with_noise_gives_the_golden_spread():
     for steps, (_, std) in DDIM_STD.items():
-        _, (_, variance) = carried(ddim.step, COSINE, pairs.uniform(1000, steps), eta=1.0)
+        _, (_, variance) = carried(ddim.step, COSINE, grids.uniform(1000, steps), eta=1.0)
         assert math.sqrt(variance) == pytest.approx(std, abs=6e-7), steps
 
 
@@ -91,7 +91,7 @@ def test_rounding_makes_no_nan():
 
 def test_ancestral_steps_give_the_golden_spread_before_the_last():
     for steps, (true, posterior, beta) in ANCESTRAL_STD.items():
-        grid = pairs.uniform(1000, steps)
+        grid = grids.uniform(1000, steps)
         ab = LINEAR.alpha_bar[grid[-1][0]].item()
         assert math.sqrt(ab * STD**2 + 1 - ab) == pytest.approx(true, abs=6e-5)
         for choice, std in (("posterior", posterior), ("beta", beta)):
@@ -105,7 +105,7 @@ def test_the_full_ancestral_chain_gives_the_golden_variance():
         ("beta", 0.250852, LINEAR.beta[1]),
         ("posterior", 0.246180, LINEAR.posterior_variance[2]),
     ):
-        (_, (_, variance)) = carried(ddpm.step, LINEAR, pairs.uniform(1000, 1000), variance=choice)
+        (_, (_, variance)) = carried(ddpm.step, LINEAR, grids.uniform(1000, 1000), variance=choice)
         assert variance + last.item() == pytest.approx(golden, abs=6e-7), choice
 
 
@@ -147,7 +147,7 @@ def test_simulated_samples_have_the_mean_and_spread_of_the_data():
     """The whole of sample() in float32, by counting; 4 standard errors allowed."""
     s, n = schedules.cosine(100), 40_000
     x = sampling.sample(gaussian(s, MEAN, STD), s, (n, 1), generator=torch.Generator().manual_seed(0))
-    _, (mean, variance) = carried(ddpm.step, s, pairs.uniform(100, 100))
+    _, (mean, variance) = carried(ddpm.step, s, grids.uniform(100, 100))
     assert x.dtype == torch.float32
     assert abs(mean - MEAN) < 1e-3 and abs(math.sqrt(variance) - STD) < 0.01
     assert abs(x.mean().item() - mean) < 4 * math.sqrt(variance / n)

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from ddpm_edu import sampling
 from ddpm_edu.errors import ConfigError, TimestepError
-from ddpm_edu.sampling import pairs
+from ddpm_edu.sampling import grids
 
 
 @given(st.integers(1, 4000).flatmap(lambda T: st.tuples(st.just(T), st.integers(1, T))))
@@ -12,7 +12,7 @@ from ddpm_edu.sampling import pairs
 @example((7, 5))
 def check_a_grid(chain):
     T, steps = chain
-    grid = pairs.uniform(T, steps)
+    grid = grids.uniform(T, steps)
     assert len(grid) == steps
     assert grid[0][0] == T and grid[-1][1] == 0, "from T to 0"
     assert all(t > s for t, s in grid)
@@ -32,9 +32,9 @@ def test_every_number_of_steps_of_small_chains():
 
 
 def test_grids_known_by_hand():
-    assert pairs.uniform(1000, 4) == [(1000, 750), (750, 500), (500, 250), (250, 0)]
-    assert pairs.uniform(5, 2) == [(5, 3), (3, 0)]  # 2.5 rounds up
-    assert pairs.uniform(3, 3) == [(3, 2), (2, 1), (1, 0)]
+    assert grids.uniform(1000, 4) == [(1000, 750), (750, 500), (500, 250), (250, 0)]
+    assert grids.uniform(5, 2) == [(5, 3), (3, 0)]  # 2.5 rounds up
+    assert grids.uniform(3, 3) == [(3, 2), (2, 1), (1, 0)]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_grids_known_by_hand():
 )
 def test_impossible_numbers_of_steps(steps, words):
     with pytest.raises(ConfigError, match=words):
-        pairs.uniform(1000, steps)
+        grids.uniform(1000, steps)
 
 
 @pytest.mark.parametrize(
@@ -61,14 +61,14 @@ def test_impossible_numbers_of_steps(steps, words):
 )
 def test_grids_that_are_none(grid, words):
     with pytest.raises(TimestepError, match=words):
-        pairs.check(grid, 1000, from_noise=True)
+        grids.check(grid, 1000, from_noise=True)
 
 
 def test_a_start_below_T_needs_its_own_x():
-    pairs.check([(500, 0)], 1000, from_noise=False)
+    grids.check([(500, 0)], 1000, from_noise=False)
 
 
 def test_the_default_grids():
-    assert sampling._default_steps("ddpm", 400) == 400
-    assert sampling._default_steps("ddim", 400) == 50
-    assert sampling._default_steps("ddim", 20) == 20
+    assert sampling.METHODS["ddpm"].steps(400) == 400
+    assert sampling.METHODS["ddim"].steps(400) == 50
+    assert sampling.METHODS["ddim"].steps(20) == 20
