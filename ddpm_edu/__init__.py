@@ -9,7 +9,7 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 _ROOMS = (
-    *("closed_form", "data", "elbo", "errors", "exercises", "forward", "losses", "models", "oracles"),
+    *("closed_form", "data", "elbo", "errors", "exercises", "forward", "losses", "metrics", "models", "oracles"),
     *("parameterization", "plots", "reverse", "sampling", "schedules", "training", "widgets"),
 )
 __all__ = ["__version__", *_ROOMS]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from ddpm_edu.data.ranges import to_uint8
@@ -136,3 +137,43 @@ def between(
     ax.set(xlabel=f"x_{t - 1}", ylabel="density")
     ax.legend(fontsize=8)
     return figure
+
+
+class Animation:
+    """Frames of images as one animated PNG: it plays wherever a picture is shown, with or without a kernel."""
+
+    def __init__(self, frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> None:
+        self.frames, self.milliseconds = list(frames), list(milliseconds)
+
+    def png(self) -> bytes:
+        """The animated PNG as bytes; it plays again and again."""
+        buffer, first = io.BytesIO(), self.frames[0]
+        first.save(buffer, "PNG", save_all=True, append_images=self.frames[1:], duration=self.milliseconds, loop=0)
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
+
+
+def animation(
+    frames: Sequence[Tensor], columns: int | None = None, zoom: int = 6, milliseconds: int = 60, rest: int = 2000
+) -> Animation:
+    """Images (N, C, H, W) in [-1, 1] as they change from frame to frame, each pixel ``zoom`` pixels large.
+
+    The last frame stays for ``rest`` milliseconds. Raises ShapeError for no frames, or other shapes.
+    """
+    if not frames or any(frame.ndim != 4 or frame.shape[1] not in (1, 3) for frame in frames):
+        raise ShapeError("frames must be one or more batches of images (N, 1 or 3, H, W).")
+    drawn = [_tiled(frame, columns or len(frame), zoom) for frame in frames]
+    return Animation(drawn, [*[milliseconds] * (len(drawn) - 1), rest])
+
+
+def _tiled(batch: Tensor, columns: int, zoom: int) -> Image.Image:
+    """A grid of images with a white gap of one magnified pixel between them."""
+    pixels = torch.nn.functional.pad(to_uint8(batch.float()), (0, 1, 0, 1), value=255)
+    missing = -len(pixels) % columns
+    pixels = torch.cat([pixels, pixels.new_full((missing, *pixels.shape[1:]), 255)])
+    n, channels, height, width = pixels.shape
+    grid = pixels.reshape(n // columns, columns, channels, height, width).permute(0, 3, 1, 4, 2)
+    array = grid.reshape(n // columns * height, columns * width, channels).numpy().repeat(zoom, 0).repeat(zoom, 1)
+    return Image.fromarray(array.squeeze(2) if channels == 1 else array)

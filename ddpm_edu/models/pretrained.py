@@ -5,9 +5,9 @@ the network's arguments, what it predicts, the schedule, the command that made i
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +19,7 @@ from ddpm_edu.models.config import UNetConfig
 from ddpm_edu.models.mlp import MLP
 from ddpm_edu.models.unet import UNet
 
+N = TypeVar("N", bound=nn.Module)
 FOLDER = Path(__file__).parent / "weights"
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "MLP": MLP,
@@ -38,6 +39,11 @@ def save(path: Path, net: nn.Module, config: dict[str, Any], dtype: torch.dtype 
             f"the configuration lacks {', '.join(missing) or 'a network out of ' + ', '.join(NETWORKS)}; with it, "
             "whoever loads the weights knows what they are. Fix: see models.load for an example."
         )
+    write(path, net, config, dtype)
+
+
+def write(path: Path, net: nn.Module, config: dict[str, Any], dtype: torch.dtype) -> None:
+    """``net`` and any configuration as they are, for :func:`read`; :func:`save` first asks what a denoiser needs."""
     tensors = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in net.state_dict().items()}
     save_file(tensors, path, {"config": json.dumps(config)})
     path.chmod(0o644)  # safetensors writes for the owner alone
@@ -50,10 +56,14 @@ def load(name: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     "network", "arguments", "predicts" and "schedule" ({"family", "T"}). Raises ConfigError for an unknown name,
     DataError for a file that is missing, damaged, or does not fit the network it names.
     """
-    path = name if isinstance(name, Path) else _carried(name)
+    return read(name if isinstance(name, Path) else carried(name, FOLDER), NETWORKS)
+
+
+def read(path: Path, networks: Mapping[str, Callable[..., N]]) -> tuple[N, dict[str, Any]]:
+    """The network in ``path``, one of ``networks`` by name, in eval mode, and its configuration. Raises DataError."""
     config, tensors = _read(path)
     try:
-        net = NETWORKS[config["network"]](**config["arguments"])
+        net = networks[config["network"]](**config["arguments"])
     except (KeyError, TypeError, ConfigError) as cause:
         raise DataError(f"{path.name}: its metadata describe no network of this package ({cause!r}).") from cause
     _check_fit(path, net, tensors)
@@ -61,13 +71,14 @@ def load(name: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     return net.eval(), config
 
 
-def _carried(name: str) -> Path:
-    names = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+def carried(name: str, folder: Path) -> Path:
+    """The file of the weights ``name`` in ``folder``. Raises ConfigError, which names those there are."""
+    names = sorted(path.stem for path in folder.glob("*.safetensors"))
     if name not in names:
         raise ConfigError(
             f"no weights are called {name!r}; there are {', '.join(names)}. Fix: one of these, or pathlib.Path(file)."
         )
-    return FOLDER / f"{name}.safetensors"
+    return folder / f"{name}.safetensors"
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

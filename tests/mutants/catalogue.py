@@ -1,6 +1,6 @@
 """All mutants, by part of the package."""
 
-from tests.mutants import Mutant, in_core, in_data, in_forward, in_models, in_sampling, in_schedules
+from tests.mutants import Mutant, in_core, in_data, in_forward, in_metrics, in_models, in_sampling, in_schedules
 
 ALL: tuple[Mutant, ...] = (
     *in_forward.MUTANTS,
@@ -9,4 +9,5 @@ ALL: tuple[Mutant, ...] = (
     *in_sampling.MUTANTS,
     *in_data.MUTANTS,
     *in_models.MUTANTS,
+    *in_metrics.MUTANTS,
 )
