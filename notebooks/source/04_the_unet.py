@@ -980,5 +980,5 @@ questions.answer(1, "b")
 # - Chen, Xu, Zhang and Guestrin, *Training Deep Nets with Sublinear Memory Cost* (2016), section 4.
 # - Sun et al., *Is Noise Conditioning Necessary for Denoising Generative Models?* (2025).
 #
-# **Next:** notebook 05 (in preparation), sampling: from noise back to data.
+# **Next:** [05 Sampling](05_sampling.ipynb): from noise back to data.
 # [Back to the start](00_start_here.ipynb).

@@ -1,0 +1,1008 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 5. Sampling: from noise back to data
+#
+# Notebooks 03 and 04 trained a network to see the noise in a noisy image. This page uses it. There are many ways to walk from
+# pure noise back to data, with a thousand calls of the network or with ten. All of them fit on a few lines, and most of the mistakes that
+# people make in those lines go unnoticed.
+#
+# **After this page you can**
+#
+# - write DDPM's sampler, DDIM and DPM-Solver++ for any list of times, and say why each line is there,
+# - tell a bug in a sampler from a weak network,
+# - choose a sampler, its steps and the strength of guidance by measurements, and know what guidance really does.
+#
+# *About two and a half hours with the exercises. Computing: 45 seconds on two CPU cores, 0.7 GB of memory (measured 2026-11-26); no GPU,
+# no internet.*
+
+# %%
+import json
+from pathlib import Path
+
+import torch
+
+torch.set_num_threads(1)  # the networks are so small that two threads mostly wait for each other
+
+# %%
+from ddpm_edu import data, forward, metrics, models, oracles, parameterization, plots, reverse, schedules, widgets
+from ddpm_edu.exercises import or_library, quiz, same, the_sampling
+from ddpm_edu.parameterization import static_clip
+from ddpm_edu.sampling import adaptive, ddim, ddpm, grids, guidance, inpainting, interpolation, inversion, sample, thresholding
+from ddpm_edu.training import generator
+
+digits = data.digits()
+images = digits.model_range()  # (1797, 1, 8, 8), values from -1 to 1
+s = schedules.linear(1000)  # DDPM's schedule
+print(f"{len(images)} digits; at the end of the chain their share of the signal is sqrt(alpha_bar_T) = {s.alpha_bar[-1].sqrt():.4f}")
+
+# %% [markdown]
+# ## Perfect sampling, before any training
+#
+# If samples look bad, is it the network or the sampler? To be able to tell, begin with a denoiser that makes no mistakes.
+#
+# For a finite set of images it exists in closed form. If $x_0$ is one of $n$ training images, each as likely, then given $x_t$ each has a
+# probability, and the best guess is the average of all of them, weighted by it:
+#
+# $$\hat x_0(x_t) = \sum_i p_i\, x^{(i)}, \qquad p_i \propto \exp\Big(-\frac{|x_t - \sqrt{\bar\alpha_t}\,x^{(i)}|^2}{2(1-\bar\alpha_t)}\Big) .$$
+#
+# No network, no training. Here is DDPM's sampler with this denoiser, all 1000 steps:
+
+# %%
+perfect = oracles.FiniteDataset(images).denoiser(s)
+made = sample(perfect, s, (10, 1, 8, 8), "ddpm", generator=generator(0))
+
+def nearest(x):
+    """Distance (root mean square over pixels) to the nearest training digit, and which one it is."""
+    distance, index = torch.cdist(x.flatten(1), images.flatten(1)).min(1)
+    return distance / 8, index
+
+distance, index = nearest(made)
+print(f"largest distance to a training digit: {distance.max():.4f}")
+plots.images(torch.cat([made, images[index]]), columns=10, size=0.8)
+
+# %% [markdown]
+# *What to see: ten samples above, for each the nearest training digit below. They are the same.*
+#
+# Two things to take from this. **The sampler works**: from now on, a sampler that does not return digits with *this* denoiser has a bug. And
+# **the perfect denoiser of a training set memorises it**: it is what the loss of notebook 03 asks for, and it can make nothing
+# new. A trained network makes new images because it *cannot* be this good.
+
+# %% [markdown]
+# ## The naive way: fewer of the same steps
+#
+# A thousand calls of a network are slow. So let us take every 50th time of the thousand, and the formulas of DDPM's Algorithm 2 as they
+# stand, with the $\beta_t$ of the table:
+
+# %%
+def walk(denoise, step, pairs, n=10, seed=0):
+    """n samples: start with noise, then step(x_t, t, s_, seen, noise) for each (t, s_) of pairs."""
+    x, of_steps = torch.randn(n, 1, 8, 8, generator=generator(seed)), generator(seed + 1)
+    for t, s_ in pairs:
+        with torch.no_grad():
+            seen = denoise(x, torch.full((n,), t))
+        x = step(x, t, s_, seen, torch.randn(x.shape, generator=of_steps)).float()
+    return x
+
+def naive(x_t, t, s_, seen, noise):
+    """DDPM's Algorithm 2 with the tables' entries at t, whatever the length of the step."""
+    mean = (x_t - s.beta[t] / (1 - s.alpha_bar[t]).sqrt() * seen.eps) / s.alpha[t].sqrt()
+    return mean + (s.beta[t].sqrt() * noise if s_ > 0 else 0)
+
+# %%
+failed = []
+for steps in (1000, 500, 100, 20):
+    made = walk(perfect, naive, grids.uniform(1000, steps))
+    failed.append(made)
+    print(f"{steps:4d} steps: distance to the nearest digit {nearest(made)[0].mean():.2f} on average")
+plots.images(torch.cat(failed), columns=10, size=0.8)
+
+# %% [markdown]
+# *What to see: the same sampler with 1000, 500, 100 and 20 steps, from above. The fewer the steps, the more noise is left.* The network
+# is perfect, so the fault is in the formulas. $\beta_t$ is the noise of *one* step. A walk that goes from 1000 to 950 must undo 50 of them.
+#
+# ## Pairs of times
+#
+# A sampler does not need every time. It needs a list of pairs $(t, s)$: *from* $t$, *to* the earlier $s$. The first $t$ is $T$, where the noise
+# is; the last $s$ is 0, where the data are; and each pair begins where the one before has ended.
+#
+# Libraries compute the previous time inside the sampler, as $t - T // n$ or the like, and the steps as `range(0, T, T // n)`. Where
+# $n$ does not divide $T$ this goes wrong without an error: with 600 of 1000 steps the chain starts at 599 (with pure noise, where the
+# network expects a noisy image), and other choices give one step too many.
+#
+# ### Exercise 5.1: the pairs
+#
+# *Difficulty 2 of 5, ten minutes.*
+#
+# Return exactly `steps` pairs from T down to 0, with steps as equal as whole numbers allow, for any 1 <= steps <= T.
+#
+# <details><summary>Hint 1</summary>First the steps + 1 times, then the pairs. The times are i T / steps for i = steps, ..., 0, rounded.</details>
+# <details><summary>Hint 2</summary><code>round(i * T / steps)</code>; <code>list(zip(times, times[1:]))</code> makes pairs of a list.</details>
+
+# %% tags=["exercise"]
+def pairs(T, steps):
+    """[(T, ...), ..., (..., 0)]: ``steps`` pairs (t, s) with t > s, each beginning where the one before has ended."""
+    # BEGIN SOLUTION
+    times = [round(i * T / steps) for i in range(steps, -1, -1)]
+    return list(zip(times, times[1:]))
+    # END SOLUTION
+
+# %% tags=["check"]
+the_sampling.pairs(pairs)
+
+# %% tags=["fallback"]
+pairs = or_library(pairs, grids.uniform)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *starts at ..., not at T* | a stride of `T // steps`, which is too short where it does not divide |
+# | *pairs, not ...* | a range with a step that is not whole, or steps counted as times |
+# | *ends at 1* | the last pair must lead to 0, the clean data |
+#
+# [One way to solve them](solutions/05_sampling.ipynb).
+
+# %%
+for steps in (10, 600):
+    print(f"{steps} steps of 1000: {pairs(1000, steps)[0]}, {pairs(1000, steps)[1]}, ..., {pairs(1000, steps)[-1]}")
+
+# %% [markdown]
+# ## One step of DDPM, for any pair
+#
+# Notebook 01 had the step back when $x_0$ is known: $q(x_{t-1} \mid x_t, x_0)$ is a Gaussian. The same algebra holds for any $s < t$. All that
+# happens between $s$ and $t$ is one Gaussian step with
+#
+# $$\alpha_{t|s} = \frac{\bar\alpha_t}{\bar\alpha_s}, \qquad \beta_{t|s} = 1 - \alpha_{t|s},$$
+#
+# and these take the place of $\alpha_t$ and $\beta_t$:
+#
+# $$q(x_s \mid x_t, x_0):\quad \text{mean}\ \frac{\sqrt{\bar\alpha_s}\,\beta_{t|s}}{1-\bar\alpha_t}\,x_0 + \frac{\sqrt{\alpha_{t|s}}\,(1-\bar\alpha_s)}{1-\bar\alpha_t}\,x_t,
+# \qquad \text{variance}\ \frac{1-\bar\alpha_s}{1-\bar\alpha_t}\,\beta_{t|s} .$$
+#
+# DDPM's sampler draws from it, with $\hat x_0$ in the place of $x_0$. At $s = 0$ the variance is 0 and the mean is $\hat x_0$ itself: the last step adds no
+# noise.
+#
+# ### Exercise 5.2: one step of DDPM
+#
+# *Difficulty 2 of 5, ten minutes.*
+#
+# Write it. `t` and `s_` are whole numbers (the underscore is there because `s` is the schedule); `s.alpha_bar[t]` is the table.
+#
+# <details><summary>Hint 1</summary>Two numbers first: <code>alpha = s.alpha_bar[t] / s.alpha_bar[s_]</code> and <code>beta = 1 - alpha</code>.</details>
+# <details><summary>Hint 2</summary>Noise is multiplied by the root of the variance.</details>
+
+# %% tags=["exercise"]
+def ancestral_step(s, x_t, t, s_, x0, noise):
+    """x_s, a draw from q(x_s | x_t, x0): its mean plus the root of its variance times noise."""
+    # BEGIN SOLUTION
+    ab_t, ab_s = s.alpha_bar[t], s.alpha_bar[s_]
+    alpha, beta = ab_t / ab_s, 1 - ab_t / ab_s
+    mean = ab_s.sqrt() * beta / (1 - ab_t) * x0 + alpha.sqrt() * (1 - ab_s) / (1 - ab_t) * x_t
+    return mean + ((1 - ab_s) / (1 - ab_t) * beta).sqrt() * noise
+    # END SOLUTION
+
+# %% tags=["check"]
+the_sampling.ancestral_step(ancestral_step)
+
+# %% tags=["fallback"]
+def by_library(s, x_t, t, s_, x0, noise):
+    """The library's step, told to take the posterior's variance."""
+    t, s_ = torch.full((len(x_t),), t), torch.full((len(x_t),), s_)
+    return ddpm.step(s, x_t, t, s_, parameterization.Denoised(x0, x0), noise, "posterior")
+
+ancestral_step = or_library(ancestral_step, by_library)
+
+# %% [markdown]
+# Back to the test that the naive sampler failed:
+
+# %%
+def ancestral(x_t, t, s_, seen, noise):
+    return ancestral_step(s, x_t, t, s_, seen.x0, noise)
+
+repaired = []
+for steps in (100, 20, 5, 1):
+    made = walk(perfect, ancestral, pairs(1000, steps))
+    repaired.append(made)
+    print(f"{steps:4d} steps: distance to the nearest digit {nearest(made)[0].mean():.2f} on average")
+plots.images(torch.cat(repaired), columns=10, size=0.8)
+
+# %% [markdown]
+# *What to see: 100, 20, 5 and 1 steps. Digits down to five steps, and in the last row the average of all digits, ten times.* With one step,
+# $\hat x_0$ is the best guess *given pure noise*: the mean of the data. A single good guess is not a sample. The walk is what turns guesses into
+# samples: each step commits to a little of the guess, and the next one guesses again, from there.
+
+# %% [markdown]
+# ## A trained network
+#
+# Now the U-Net of notebook 04, trained on these digits with their labels. It makes what the perfect denoiser cannot: new ones.
+
+# %%
+unet, config = models.load("digits_unet")
+ten = torch.arange(10)
+denoise = parameterization.denoiser(unet, s, "eps", static_clip, labels=ten)
+seen = []
+made = sample(denoise, s, (10, 1, 8, 8), "ddpm", steps=250, generator=generator(0), callback=seen.append)
+distance, index = nearest(made)
+print(f"distance to the nearest training digit: {distance.min():.2f} to {distance.max():.2f}")
+plots.images(torch.cat([made, images[index]]), columns=10, size=0.8)
+
+# %% [markdown]
+# *What to see: ten samples above, one of each class, and for each the nearest training digit below. They are alike but not the same.*
+#
+# And the walk itself, as it happens:
+
+# %%
+print(f"{len(seen)} steps, from t = {seen[0]['t']} to s = {seen[-1]['s']}; above x_s, below what the network took for x_0")
+plots.animation([torch.cat([d["x"], d["denoised"].x0]) for d in seen[::4]] + [torch.cat([made, made])], columns=10)
+
+# %%
+moments = [0, 50, 100, 150, 175, 200, 225, 240, 249]
+for name, k in (("x_s", 4), ("x_0-hat", 4)):
+    print(f"{name} of the 4 at s =", [seen[i]["s"] for i in moments])
+plots.images(torch.cat([seen[i]["x"][4:5] for i in moments] + [seen[i]["denoised"].x0[4:5] for i in moments]), columns=9, size=0.9)
+
+# %% [markdown]
+# *What to see: $x_s$ above and $\hat x_0$ below. The guess is a blurred average at first. Around $t = 500$ it has decided on a shape, and the rest of the
+# walk sharpens it, long before $x_s$ itself shows anything.*
+
+# %% [markdown]
+# ## Why noise is added on the way
+#
+# It looks absurd: to remove noise, the sampler adds some at each step. What if it does not? On data from a Gaussian with standard
+# deviation 0.5, whose best denoiser is known exactly:
+
+# %%
+gaussian = oracles.Gaussian(0.0, 0.5).denoiser(s)
+def spread(step, steps, n=20_000):
+    """Standard deviation of samples of the Gaussian: right is 0.5."""
+    x, of_steps = torch.randn(n, 1, generator=generator(0), dtype=torch.float64), generator(1)
+    for t, s_ in pairs(1000, steps):
+        x = step(x, t, s_, gaussian(x, torch.full((n,), t)), torch.randn(n, 1, generator=of_steps, dtype=torch.float64))
+    return x.std().item()
+
+def without_noise(x_t, t, s_, seen, noise):
+    return ancestral_step(s, x_t, t, s_, seen.x0, 0 * noise)
+
+print(f"with noise, 200 steps: {spread(ancestral, 200):.2f};  without: {spread(without_noise, 200):.3f}")
+
+# %% [markdown]
+# Without the noise all samples are the same point, the mean of the data. Each step goes to the *mean* of $q(x_s \mid x_t, \hat x_0)$, and means
+# have less spread than what they are the mean of. The noise puts back what is lost. (There is a way to do without noise. It needs another
+# mean; that is DDIM, below.)
+#
+# With the trained network it is the same. How different are ten samples of the same class from one another?
+
+# %%
+classes = torch.arange(100) % 10
+of_hundred = parameterization.denoiser(unet, s, "eps", static_clip, labels=classes)
+for name, step in (("with noise", ancestral), ("without", without_noise)):
+    made = walk(of_hundred, step, pairs(1000, 50), n=100).view(10, 10, 64)  # sample, class, pixel
+    print(f"{name}: spread among samples of one class {made.std(0).square().mean().sqrt():.2f}")
+real = [images[digits.labels == k].flatten(1).std(0).square().mean() for k in range(10)]
+print(f"among real digits of one class {torch.stack(real).mean().sqrt():.2f}")
+
+# %% [markdown]
+# One digit a class, always the same. So the noise is what makes the samples differ.
+#
+# **And why not at the last step?** Because nothing comes after it that could remove it. The last pair goes to $s = 0$, where the posterior's variance is 0. A sampler
+# that adds the noise of $\beta_{t|s}$ there all the same leaves it in the image. With 1000 steps it is $\sqrt{\beta_1} = 0.01$, which nobody sees;
+# with few steps it is plain:
+
+# %%
+for steps in (1000, 50, 20, 10):
+    t = pairs(1000, steps)[-1][0]
+    print(f"{steps:4d} steps: the last goes from t = {t:3d} to 0, sqrt(beta) = {(1 - s.alpha_bar[t]).sqrt():.2f}")
+
+# %% [markdown]
+# ## Why $\hat x_0$ is clipped
+#
+# Of all lines in DDPM's code, this one is asked about most often: after each call of the network, $\hat x_0$ is clipped to $[-1, 1]$. The network
+# predicts noise, and
+#
+# $$\hat x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\;\hat\epsilon}{\sqrt{\bar\alpha_t}} ,$$
+#
+# so an error of $\hat\epsilon$ is multiplied by $\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$:
+
+# %%
+unclipped = parameterization.denoiser(unet, s, "eps", labels=classes)
+for t in (1000, 950, 900, 700, 500, 100):
+    time = torch.full((100,), t)
+    x_t = forward.q_sample(s, images[:100], time, torch.randn(100, 1, 8, 8, generator=generator(t)))
+    with torch.no_grad():
+        found = unclipped(x_t, time).x0
+    factor = ((1 - s.alpha_bar[t]) / s.alpha_bar[t]).sqrt()
+    print(f"t = {t:4d}: errors of eps times {factor:5.1f}; x0-hat reaches from {found.min():5.1f} to {found.max():4.1f}")
+
+# %% [markdown]
+# At $t = 1000$ the network sees almost nothing, and a small error of $\hat\epsilon$ makes an $\hat x_0$ of size 10. All data lie in $[-1, 1]$, so clipping can only bring
+# it nearer to the truth. (It is no part of the derivation, and it would be wrong for data that have no limits. With data on a plane, or in a
+# latent space, there is nothing to clip.)
+#
+# One thing must not be forgotten. $\hat x_0$ and $\hat\epsilon$ belong together: $x_t$ is their sum. Who clips one must compute the other anew.
+#
+# ### Exercise 5.3: clip, and stay consistent
+#
+# *Difficulty 2 of 5, ten minutes.*
+#
+# From $x_t$ and the network's `eps`, return $\hat x_0$ clipped to $[-1, 1]$, and the $\hat\epsilon$ that goes with it.
+#
+# <details><summary>Hint 1</summary>Three lines: x0 from eps (the formula above), clamp, eps from x0.</details>
+# <details><summary>Hint 2</summary>Solve x_t = sqrt(ab) x0 + sqrt(1 - ab) eps for eps.</details>
+
+# %% tags=["exercise"]
+def clip_x0(s, x_t, t, eps):
+    """(x0, eps): x0 in [-1, 1], and eps such that x_t = sqrt(ab_t) x0 + sqrt(1 - ab_t) eps. t is a whole number."""
+    # BEGIN SOLUTION
+    signal, noise = s.alpha_bar[t].sqrt(), (1 - s.alpha_bar[t]).sqrt()
+    x0 = ((x_t - noise * eps) / signal).clamp(-1, 1)
+    return x0, (x_t - signal * x0) / noise
+    # END SOLUTION
+
+# %% tags=["check"]
+the_sampling.clip_x0(clip_x0)
+
+# %% tags=["fallback"]
+def by_library(s, x_t, t, eps):
+    """The library's conversions, with the clip between them."""
+    t = torch.full((len(x_t),), t)
+    x0 = static_clip(parameterization.x0_from_eps(s, x_t, t, eps))
+    return x0, parameterization.eps_from_x0(s, x_t, t, x0)
+
+clip_x0 = or_library(clip_x0, by_library)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *eps was left as it was* | the pair no longer adds up to $x_t$: compute eps from the clipped x0 |
+# | *x_t was clipped* | $x_t$ has values far outside $[-1, 1]$ for good reasons; only $\hat x_0$ is limited |
+# | *x0 is not right* | a root forgotten, or signal and noise exchanged |
+#
+# Does it matter for this network? A script of this repository measured it (1,000 samples each, three seeds; what the *Frechet distance* is, and why
+# smaller is better, comes below):
+
+# %%
+repository = Path(models.__file__).parents[2]
+result = json.loads((repository / "benchmarks/results/samplers.json").read_text())
+about = result["about"]
+print(f"{about['date']}, {about['machine']}, {about['seconds']} s: {about['command']}")
+
+def measured(key, **which):
+    """Mean and standard deviation over the seeds of one entry of the file."""
+    (entry,) = [e for e in result["entries"] if all(e.get(k) == v for k, v in which.items())]
+    values = torch.tensor([run[key] for run in entry["runs"]])
+    return values.mean().item(), values.std().item()
+
+for name in ("DDPM, beta", "DDIM", "DPM-Solver++(2M)"):
+    for steps in (10, 50):
+        each = [measured("frechet", sweep="clip", name=name, steps=steps, clip=clip) for clip in ("none", "static")]
+        print(f"{name:17s} {steps} steps: not clipped {each[0][0]:.3f} ± {each[0][1]:.3f}, clipped {each[1][0]:.3f} ± {each[1][1]:.3f}")
+
+# %% [markdown]
+# Hardly. This network is good enough, and its images small enough, that its errors at large $t$ are forgotten on the way. It matters where errors are large: early
+# in training, in long steps from large $t$, and with strong guidance, which we come to.
+
+# %% [markdown]
+# ## Two variances, and a row of a famous table
+#
+# For the variance of $p(x_s \mid x_t)$ notebook 02 had two candidates: the posterior's, and $\beta_{t|s}$, "the large one". DDPM's best samples were made with
+# the large one. In the table of the DDIM paper (Song et al. 2021, Table 1, CIFAR-10), a sampler with the large variance has FID 3.17 with 1000 steps. With 10 steps it has
+# 367.43, and DDIM 13.36. What happens there?
+#
+# The Gaussian tells. Its true variance at each time is known, $v_t = \bar\alpha_t 0.25 + 1 - \bar\alpha_t$. We look at the samples just before the last
+# step, where noise that is too much can no longer be removed:
+
+# %%
+def before_the_last(variance, steps):
+    """Standard deviation of x where the last step begins, and the time at which that is."""
+    noted = []
+    sample(gaussian, s, (20_000, 1), "ddpm", steps, variance=variance, generator=generator(0), dtype=torch.float64,
+           callback=lambda d: noted.append((d["x"].std().item(), d["s"])))
+    return noted[-2]
+
+for steps in (10, 20, 50, 200):
+    found = {name: before_the_last(name, steps)[0] for name in ("posterior", "beta", "optimal")}
+    t = pairs(1000, steps)[-1][0]
+    true = (s.alpha_bar[t] * 0.25 + 1 - s.alpha_bar[t]).sqrt()
+    print(f"{steps:3d} steps, t = {t:3d}: true {true:.2f}; " + ", ".join(f"{name} {x:.2f}" for name, x in found.items()))
+
+# %% [markdown]
+# With 10 steps the large variance leaves a fifth too much spread, the posterior's leaves a fifth too little; with 200 both are right. Why? $\beta_{t|s}$ is right for data
+# of variance 1, the posterior's for a single point, and the data are neither. For short steps the two nearly agree; for long ones they are far apart.
+#
+# The best variance is known too (Bao et al. 2022). It is the posterior's, plus what is not known about $x_0$: the error of the denoiser, which is the training
+# loss at $t$. With it ("optimal") the walk is exact for a Gaussian with any number of steps. FID sees every bit of noise that is left in an image. That is the row with 367.
+#
+# (With the digits, whose pixels are mostly at $\pm 1$, a last step without noise removes what is too much: the large variance does well there. We will see it in
+# the measurements.)
+
+# %% [markdown]
+# ## DDIM: the same denoiser, no noise
+#
+# A step back must do two things: keep the marginals, $x_s \sim \sqrt{\bar\alpha_s}x_0 + \sqrt{1-\bar\alpha_s}\,\epsilon$, and use what is known at $t$. DDPM takes $\hat x_0$ and draws
+# anew most of the noise. DDIM (Song, Meng and Ermon, 2021) keeps the noise it has found: it is known, it is $\hat\epsilon$.
+#
+# $$x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1-\bar\alpha_s}\;\hat\epsilon$$
+#
+# That is a straight line: the point with the same $\hat x_0$ and $\hat\epsilon$, mixed as they should be at $s$. Or take a part of the noise from $\hat\epsilon$ and draw the rest:
+#
+# $$x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1-\bar\alpha_s-\sigma^2}\;\hat\epsilon + \sigma z, \qquad
+# \sigma = \eta\sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}}\sqrt{1-\frac{\bar\alpha_t}{\bar\alpha_s}} .$$
+#
+# The variances of the two noises add up to $1-\bar\alpha_s$ for every $\eta$. At $\eta = 1$, $\sigma^2$ is the posterior's variance.
+#
+# ### Exercise 5.4: one step of DDIM
+#
+# *Difficulty 2 of 5, ten minutes.*
+#
+# <details><summary>Hint 1</summary>sigma first. Then three terms.</details>
+# <details><summary>Hint 2</summary>At s_ = 0 the table gives alpha_bar 1, so everything but x0 vanishes by itself.</details>
+
+# %% tags=["exercise"]
+def ddim_step(s, x_t, t, s_, x0, eps, noise, eta):
+    """x_s = sqrt(ab_s) x0 + sqrt(1 - ab_s - sigma^2) eps + sigma noise; t and s_ are whole numbers."""
+    # BEGIN SOLUTION
+    ab_t, ab_s = s.alpha_bar[t], s.alpha_bar[s_]
+    sigma = eta * ((1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s)).sqrt()
+    return ab_s.sqrt() * x0 + (1 - ab_s - sigma**2).clamp(min=0).sqrt() * eps + sigma * noise
+    # END SOLUTION
+
+# %% tags=["check"]
+the_sampling.ddim_step(ddim_step)
+
+# %% tags=["fallback"]
+def by_library(s, x_t, t, s_, x0, eps, noise, eta):
+    """The library's step, whose times are one for each sample."""
+    t, s_ = torch.full((len(x_t),), t), torch.full((len(x_t),), s_)
+    return ddim.step(s, x_t, t, s_, parameterization.Denoised(x0, eps), noise, eta)
+
+ddim_step = or_library(ddim_step, by_library)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *noise on top* | sigma is added but not taken off the share of eps |
+# | *alpha_bar of t - 1* | the step goes to s_, which may be far from t |
+# | *sigma of beta* | the factor (1 - ab_s) / (1 - ab_t) is missing |
+#
+# At $\eta = 1$ it must be DDPM with the posterior's variance: not alike, the same.
+
+# %%
+t, s_, z = 700, 650, torch.randn(10, 1, 8, 8, generator=generator(5))
+x_t = torch.randn(10, 1, 8, 8, generator=generator(6))
+with torch.no_grad():
+    now = denoise(x_t, torch.full((10,), t))
+same("DDIM with eta = 1", ddim_step(s, x_t, t, s_, now.x0, now.eps, z, 1.0), "DDPM", ancestral_step(s, x_t, t, s_, now.x0, z), 1e-5)
+
+# %% [markdown]
+# And at $\eta = 0$ it is a rotation. Write $\tan\varphi_t = \sqrt{1-\bar\alpha_t}/\sqrt{\bar\alpha_t}$; the step turns by $\varphi_t - \varphi_s$, in the plane of $x_t$ and of the $v$ of notebook 03. And with $z =
+# x/\sqrt{\bar\alpha}$ and $\sigma = \sqrt{1-\bar\alpha}/\sqrt{\bar\alpha}$ it is the simplest solver there is, Euler's, for $dz/d\sigma = \hat\epsilon$:
+
+# %%
+ab_t, ab_s = s.alpha_bar[t], s.alpha_bar[s_]
+phi = [torch.atan2((1 - ab).sqrt(), ab.sqrt()) for ab in (ab_t, ab_s)]
+v = ab_t.sqrt() * now.eps - (1 - ab_t).sqrt() * now.x0
+stepped = ddim_step(s, x_t, t, s_, now.x0, now.eps, z, 0.0)
+same("DDIM", stepped, "rotation", (phi[0] - phi[1]).cos() * x_t - (phi[0] - phi[1]).sin() * v, 1e-5)
+sigma = [((1 - ab) / ab).sqrt() for ab in (ab_t, ab_s)]
+euler = x_t / ab_t.sqrt() + (sigma[1] - sigma[0]) * now.eps
+same("DDIM, divided by sqrt(ab_s)", stepped / ab_s.sqrt(), "Euler's step", euler, 1e-5)
+
+# %% [markdown]
+# So DDIM solves an ordinary differential equation. Its solution depends on $x_T$ alone: **the same noise gives the same image**, whatever the number of steps, if it is
+# large enough. It can be run backwards, and better solvers for it exist. All three follow below.
+#
+# ### The field
+#
+# In two dimensions we can look at it. The data are three small clouds; the exact denoiser of notebook 02's mixture tells which way each point is sent.
+
+# %%
+clouds = oracles.Mixture(torch.ones(3) / 3, torch.tensor([[1.6, 0.0], [-1.0, 1.2], [-0.6, -1.4]]), torch.tensor([0.15, 0.15, 0.15]))
+of_clouds = clouds.denoiser(s)
+starts, paths = torch.randn(12, 2, generator=generator(3), dtype=torch.float64), {}
+for name, options in (("DDPM", {"method": "ddpm"}), ("DDIM", {"method": "ddim"})):
+    noted = [starts]
+    sample(of_clouds, s, (12, 2), steps=200, x_T=starts, generator=generator(1), dtype=torch.float64, **options,
+           callback=lambda d, noted=noted: noted.append(d["x"]))
+    paths[name] = torch.stack(noted)
+    turns = paths[name].diff(dim=0).norm(dim=2).sum(0) / (paths[name][-1] - paths[name][0]).norm(dim=1)
+    print(f"{name}: a path is {turns.mean():.1f} times as long as the straight line between its ends")
+
+# %%
+figure, axes = plots.picture(11, 3.6, 1, 3)
+for ax, (name, path), shown in zip(axes, paths.items(), (3, 12)):
+    for i in range(shown):
+        ax.plot(path[:, i, 0], path[:, i, 1], linewidth=0.8, color=plots.COLOURS[i % 5])
+    ax.plot(path[0, :shown, 0], path[0, :shown, 1], "o", markersize=5, color="black", markerfacecolor="white")
+    ax.plot(path[-1, :shown, 0], path[-1, :shown, 1], "o", markersize=5, color="black")
+    ax.set(title=f"{name}: {shown} paths from noise to data", xlim=(-2.8, 2.8), ylim=(-2.8, 2.8), aspect="equal")
+square = torch.cartesian_prod(*[torch.linspace(-2.6, 2.6, 14, dtype=torch.float64)] * 2)
+found = of_clouds(square, torch.full((len(square),), 400))
+arrows = s.alpha_bar[400].sqrt() * found.eps - (1 - s.alpha_bar[400]).sqrt() * found.x0
+axes[2].quiver(*square.T, *-arrows.T, angles="xy", width=0.004)
+axes[2].set(title="-v at t = 400: where DDIM goes", xlim=(-2.8, 2.8), ylim=(-2.8, 2.8), aspect="equal")
+print(f"{len(square)} arrows; the longest is {arrows.norm(dim=1).max():.1f}")
+figure
+
+# %% [markdown]
+# *What to see: from white points to black ones. Left: three paths of DDPM, random walks that end in the clouds. Middle: twelve of DDIM, smooth curves from the same kind of start. Right: the
+# field that they follow half-way, at $t = 400$. Where it parts, a small change of the noise leads to another cloud.*
+#
+# ## Better solvers
+#
+# DDIM takes $\hat x_0$ as constant over a step. But at the next step it has changed a little, and the change can be foreseen: it went from $\hat x_0(r)$ at the last
+# step's time $r$ to $\hat x_0(t)$ now. **DPM-Solver++(2M)** (Lu et al. 2022) draws the straight line through the two and takes its value half a step
+# on. On the axis where it is straight, $\lambda = \log(\sqrt{\bar\alpha}/\sqrt{1-\bar\alpha})$, half the log SNR:
+#
+# $$D = \Big(1 + \frac{1}{2q}\Big)\hat x_0(t) - \frac{1}{2q}\,\hat x_0(r), \qquad q = \frac{\lambda_t - \lambda_r}{\lambda_s - \lambda_t},$$
+#
+# and makes DDIM's step with $D$ in the place of $\hat x_0$ (and the $\hat\epsilon$ that goes with it). No further call of the network: it only remembers.
+#
+# ### Exercise 5.5: looking ahead
+#
+# *Difficulty 3 of 5, ten minutes.*
+#
+# Write $D$. At $s = 0$ the log SNR is infinite and there is no line: return $\hat x_0(t)$.
+#
+# <details><summary>Hint 1</summary><code>s.log_snr[t]</code> is the log SNR; its half or its whole makes no difference to q.</details>
+# <details><summary>Hint 2</summary>1 / (2 q) = (step now) / (2 times the step before).</details>
+
+# %% tags=["exercise"]
+def extrapolated_x0(s, r, t, s_, x0_before, x0):
+    """D for the step from t to s_, from x0_before, seen at r, and x0, seen at t; whole numbers r > t > s_ >= 0."""
+    # BEGIN SOLUTION
+    if s_ == 0:
+        return x0
+    share = (s.log_snr[s_] - s.log_snr[t]) / (s.log_snr[t] - s.log_snr[r]) / 2
+    return (1 + share) * x0 - share * x0_before
+    # END SOLUTION
+
+# %% tags=["check"]
+the_sampling.extrapolated_x0(extrapolated_x0)
+
+# %% tags=["fallback"]
+extrapolated_x0 = or_library(extrapolated_x0, the_sampling.by_dpm_solver)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *upside down* | q is the step before divided by the step now |
+# | *NaN* or *inf* | $s = 0$: the log SNR there is infinite |
+# | *too far* | 1 / q in place of 1 / (2 q): the line's value at the end of the step, not in its middle |
+#
+# **Heun's method** (as in EDM, Karras et al. 2022) takes the other way: it goes to where Euler's step would land, asks the network there as well, and
+# uses the mean of the two slopes. Two calls a step.
+#
+# What does *order* mean? Halve the steps, and an error of first order halves, of second order becomes a quarter. On the Gaussian, where the exact end point is known,
+# on a chain of steps of equal length in $\lambda$:
+
+# %%
+def error(method, n):
+    """How far a sampler with n steps ends from the exact flow of N(0.3, 0.5^2), from lambda = -4 to 4, then to 0."""
+    half = torch.linspace(4, -4, n + 1, dtype=torch.float64)
+    chain = schedules.from_alpha_bar([1.0, *torch.sigmoid(2 * half).tolist()])
+    ends, walked = [], grids.uniform(n + 1, n + 1)
+    sample(oracles.Gaussian(0.3, 0.5).denoiser(chain), chain, (1, 1), method, grid=walked, dtype=torch.float64,
+           x_T=torch.full((1, 1), 1.3, dtype=torch.float64), callback=lambda d: ends.append(d["x"]))
+    first, last = chain.alpha_bar[-1], chain.alpha_bar[1]
+    scale = ((last * 0.25 + 1 - last) / (first * 0.25 + 1 - first)).sqrt()
+    return (ends[-2] - 0.3 * last.sqrt() - scale * (1.3 - 0.3 * first.sqrt())).abs().item()
+
+for method in ("ddim", "dpmpp_2m", "heun"):
+    errors = [error(method, n) for n in (40, 80, 160)]
+    print(f"{method:8s} errors with 40, 80, 160 steps: " + ", ".join(f"{e:.1e}" for e in errors) + f"; ratio {errors[1] / errors[2]:.1f}")
+
+# %% [markdown]
+# ## How many steps? A measurement
+#
+# Looking at samples does not settle which sampler is better. A number for it: take features of real and of generated images (here: what a small classifier of digits
+# computes before it names the class, 64 numbers), fit a Gaussian to each set, and compute the distance of the two Gaussians,
+#
+# $$d^2 = |\mu_1-\mu_2|^2 + \mathrm{tr}\big(\Sigma_1+\Sigma_2-2(\Sigma_1\Sigma_2)^{1/2}\big) .$$
+#
+# It is called the *Frechet distance*; with the features of a network called Inception it is FID. It sees noise, blur, and missing variety. Notebook 06 says how it can mislead.
+# Two halves of a set are not at 0 either, since they are finite:
+
+# %%
+extractor = metrics.features.load("digits")
+order = torch.randperm(1797, generator=generator(0))
+halves = extractor.features(images[order[:898]]), extractor.features(images[order[898:]])
+print(f"real digits beside other real digits: {metrics.frechet_distance(*halves):.2f}")
+noisy = (images + 0.2 * torch.randn(images.shape, generator=generator(1))).clamp(-1, 1)
+print(f"all digits beside the same with a little noise: {metrics.frechet_distance(extractor.features(noisy), extractor.features(images)):.2f}")
+
+# %% [markdown]
+# Below, 1,000 samples are held against all 1,797 digits, for three seeds. What counts is how often the network was asked, so Heun's steps count twice.
+
+# %%
+names = list(dict.fromkeys(e["name"] for e in result["entries"] if e["sweep"] == "steps"))
+figure, (ax,) = plots.picture(8, 4.2)
+for i, name in enumerate(names):
+    found = [e for e in result["entries"] if e["sweep"] == "steps" and e["name"] == name]
+    calls = torch.tensor([e["evaluations"] for e in found])
+    values = torch.tensor([[run["frechet"] for run in e["runs"]] for e in found])
+    mean, band = values.mean(1), values.std(1)
+    ax.plot(calls, mean, marker="o", markersize=3, label=name, color=plots.COLOURS[i], linestyle=plots.LINE_STYLES[i % 6])
+    ax.fill_between(calls, mean - band, mean + band, color=plots.COLOURS[i], alpha=0.2)
+    print(f"{name:20s} " + ", ".join(f"{n}: {m:.2f} ± {b:.2f}" for n, m, b in zip(calls.tolist(), mean.tolist(), band.tolist(), strict=True)))
+ax.set(xscale="log", yscale="log", xlabel="calls of the network", ylabel="Frechet distance")
+ax.grid(alpha=0.3), ax.legend(fontsize=8)
+figure
+
+# %% [markdown]
+# *What to see: TODO.*
+#
+# ### Starting where the noise is
+#
+# Many published grids do not start at $T$. "Leading" grids, as in DDIM's own code, take the times $1, 1 + k, 1 + 2k, \dots$; with 5 of 1000 steps they start at 801, with pure noise,
+# where the network expects a little of the image. It takes the noise for an image, and where it looks for the *brightness* of the whole, it finds 0.
+#
+# How much that spoils depends on the variance along a direction of the data. Along the brightness of a large image it is far above 1 (it grows with the number of pixels). Take a direction with mean
+# and standard deviation $\sqrt{20}$, and the exact denoiser:
+
+# %%
+bright = oracles.Gaussian(20**0.5, 20**0.5).denoiser(s)
+noise = torch.randn(5000, 1, generator=generator(0), dtype=torch.float64)
+for steps in (2, 5, 10, 50):
+    kept = []
+    for grid in (grids.uniform(1000, steps), grids.leading(1000, steps)):
+        made = sample(bright, s, noise.shape, "ddim", grid=grid, x_T=noise, dtype=torch.float64)
+        kept.append(made.mean().item() / 20**0.5)
+    print(f"{steps:2d} steps: share of the mean that is left, from T {kept[0]:.2f}, leading (from t = {grid[0][0]}) {kept[1]:.2f}")
+
+# %% [markdown]
+# Even from $T$ a few per cent are lost, since $\bar\alpha_T$ is not quite 0 in DDPM's schedule. In the digits there is no such direction, and there it hardly matters where one starts:
+
+# %%
+largest = oracles.FullGaussian.fit(images).eigenvalues.max()
+print(f"the largest variance of the digits along any direction: {largest:.1f}")
+for steps in (5, 10, 20, 50):
+    ours = measured("frechet", sweep="steps", name="DDIM", steps=steps)
+    theirs = measured("frechet", sweep="start", steps=steps)
+    print(f"DDIM, {steps:2d} steps: from T {ours[0]:.2f} ± {ours[1]:.2f}; leading {theirs[0]:.2f} ± {theirs[1]:.2f}")
+
+# %% [markdown]
+# TODO
+#
+# ## Noise as a code: interpolation
+#
+# DDIM makes one image of each $x_T$. So images between two images can be had from noises between two noises. But which are between? Noise in $D$ dimensions has a length
+# near $\sqrt D$. Half-way on the straight line between two such vectors the length is only $\sqrt{D/2}$: that is no noise that the network has ever seen. *Slerp* goes along the sphere:
+#
+# $$\text{slerp}(a, b; f) = \frac{\sin((1-f)\theta)\,a + \sin(f\theta)\,b}{\sin\theta}, \qquad \theta = \text{angle between } a \text{ and } b .$$
+#
+# Here with the clothes network of notebook 04, whose images have 784 pixels:
+
+# %%
+fashion, _ = models.load("fashion_unet")
+bags = parameterization.denoiser(fashion, s, "eps", static_clip, labels=torch.full((9,), 8))
+a, b = (torch.randn(1, 1, 28, 28, generator=generator(seed)) for seed in (1, 2))
+rows = []
+for name, mix in (("slerp", interpolation.slerp), ("straight line", lambda a, b, f: (1 - f) * a + f * b)):
+    x_T = torch.cat([mix(a, b, f) for f in torch.linspace(0, 1, 9).tolist()])
+    rows.append(sample(bags, s, x_T.shape, "dpmpp_2m", 15, x_T=x_T))
+    print(f"{name}: length of the noise half-way {x_T[4].norm():.1f}, at the ends {x_T[0].norm():.1f} and {x_T[8].norm():.1f}")
+plots.images(torch.cat(rows), columns=9, size=1.0)
+
+# %% [markdown]
+# *What to see: from one bag to another. Along the sphere (above) every image has the texture of its neighbours. Half-way on the straight line (below) it is gone: noise that is too short makes
+# bags without detail.*
+#
+# ## Backwards: which noise makes this image?
+#
+# The same walk can be walked the other way: $\hat x_0$ and $\hat\epsilon$ at $x_s$, mixed as they should be at $t$. Solved for what is known at $x_s$ and for $\hat\epsilon$ alone,
+#
+# $$x_t = \sqrt{\frac{\bar\alpha_t}{\bar\alpha_s}}\;x_s + \Big(\sqrt{1-\bar\alpha_t} - \sqrt{\frac{\bar\alpha_t}{\bar\alpha_s}}\sqrt{1-\bar\alpha_s}\Big)\hat\epsilon .$$
+#
+# ### Exercise 5.6: one step upwards
+#
+# *Difficulty 2 of 5, ten minutes.*
+#
+# <details><summary>Hint 1</summary>Two factors. The first is the root of a ratio.</details>
+# <details><summary>Hint 2</summary>At s_ = 0 the formula must be that of the forward process, q_sample, with eps as the noise.</details>
+
+# %% tags=["exercise"]
+def invert_step(s, x_s, s_, t, eps):
+    """x_t from x_s and eps, s_ < t: DDIM's step the other way. s_ and t are whole numbers."""
+    # BEGIN SOLUTION
+    kept = (s.alpha_bar[t] / s.alpha_bar[s_]).sqrt()
+    added = (1 - s.alpha_bar[t]).sqrt() - kept * (1 - s.alpha_bar[s_]).sqrt()
+    return kept * x_s + added * eps
+    # END SOLUTION
+
+# %% tags=["check"]
+the_sampling.invert_step(invert_step)
+
+# %% tags=["fallback"]
+def by_library(s, x_s, s_, t, eps):
+    """The library's step, whose times are one for each sample."""
+    n = len(x_s)
+    return inversion.step(s, x_s, torch.full((n,), s_), torch.full((n,), t), parameterization.Denoised(x_s, eps))
+
+invert_step = or_library(invert_step, by_library)
+
+# %%
+def encode(x0, denoise, steps):
+    """x_T of x0: eps is taken where the walk stands (at s = 0, which no network knows, at the time 1)."""
+    x = x0
+    for t, s_ in reversed(pairs(1000, steps)):
+        with torch.no_grad():
+            eps = denoise(x, torch.full((len(x),), max(s_, 1))).eps
+        x = invert_step(s, x, s_, t, eps).float()
+    return x
+
+ten_digits = torch.stack([images[digits.labels == k][3] for k in range(10)])
+plain = parameterization.denoiser(unet, s, "eps", labels=ten)
+for steps in (10, 20, 50):
+    x_T = encode(ten_digits, plain, steps)
+    back = sample(plain, s, x_T.shape, "ddim", steps, x_T=x_T)
+    print(f"{steps} steps there and back: mean squared error {(back - ten_digits).square().mean():.4f}; spread of x_T {x_T.std():.2f}")
+
+# %% [markdown]
+# The error falls with the steps: what was taken at $x_s$ should have been taken at $x_t$. The code is not quite noise either; its spread is below 1. Asking again at
+# the $x_t$ just found, a few times over, gives the exact inverse:
+
+# %%
+for refinements in (0, 1, 3):
+    x_T = inversion.invert(plain, s, ten_digits, 20, refinements=refinements)
+    back = sample(plain, s, x_T.shape, "ddim", 20, x_T=x_T)
+    print(f"20 steps, asked {refinements} times more: mean squared error {(back - ten_digits).square().mean():.6f}; spread of x_T {x_T.std():.2f}")
+
+# %% [markdown]
+# What is it good for? Keep the code and change the condition: the same hand, another digit.
+
+# %%
+x_T = inversion.invert(plain, s, ten_digits, 50)
+rows = [ten_digits]
+for shift in (1, 4):
+    other = parameterization.denoiser(unet, s, "eps", static_clip, labels=(ten + shift) % 10)
+    rows.append(sample(other, s, x_T.shape, "ddim", 50, x_T=x_T))
+    names = extractor.logits(data.to_model_range(data.to_uint8(rows[-1]))).argmax(1)
+    print(f"asked for {((ten + shift) % 10).tolist()}, the classifier reads {names.tolist()}")
+plots.images(torch.cat(rows), columns=10, size=0.8)
+
+# %% [markdown]
+# *What to see: real digits, then what their codes give with the label raised by 1 and by 4. Slant and thickness of the strokes are often kept; what is written changes.*
+#
+# ## Guidance: more of what was asked for
+#
+# The network knows two models: with a label, and, since a tenth of the labels was hidden in training, without. *Classifier-free guidance* (Ho and Salimans, 2022)
+# goes past the first, away from the second:
+#
+# $$\hat\epsilon = (1 + w)\,\hat\epsilon_c - w\,\hat\epsilon_u .$$
+#
+# $w = 0$ is the conditional model. (Others count $1 + w$ and call it guidance scale: their 7.5 is our 6.5, and their "off" is 1.)
+#
+# ### Exercise 5.7: guided noise
+#
+# *Difficulty 1 of 5, five minutes.*
+#
+# <details><summary>Hint 1</summary>Check w = 0 and w = -1 in your head.</details>
+
+# %% tags=["exercise"]
+def guided_eps(eps_c, eps_u, w):
+    """(1 + w) eps_c - w eps_u: with the condition, and away from without it."""
+    # BEGIN SOLUTION
+    return (1 + w) * eps_c - w * eps_u
+    # END SOLUTION
+
+# %% tags=["check"]
+the_sampling.guided_eps(guided_eps)
+
+# %% tags=["fallback"]
+guided_eps = or_library(guided_eps, lambda eps_c, eps_u, w: torch.lerp(eps_u, eps_c, 1.0 + w))
+
+# %%
+rows = []
+for w in (0.0, 1.0, 5.0):
+    guided = thresholding.limited(guidance.of_network(fashion, s, "eps", ten, w), s, static_clip)
+    rows.append(sample(guided, s, (10, 1, 28, 28), "dpmpp_2m", 15, generator=generator(3)))
+    print(f"w = {w:.0f}: spread of the pixels {rows[-1].std():.2f}")
+plots.images(torch.cat(rows), columns=10, size=1.0)
+
+# %% [markdown]
+# *What to see: $w$ = 0, 1, 5 from above, the same noise in each column. Garments become more typical of their class, and brighter: at $w = 5$ shirt and dress are white, and textures turn into patterns.*
+#
+# ### What does it sample?
+#
+# The score of $p_c^{1+w}/p_u^{w}$ is $(1+w)\nabla\log p_c - w\nabla\log p_u$. So guidance seems to sample that density, the conditional one made sharper. It is often said, and it is not so: the formula
+# holds for the densities of *noisy* data at each $t$, and these do not belong to one sharpened density of clean data. Two Gaussians tell: with the condition
+# $N(1, 0.5^2)$, without it $N(0, 1)$.
+
+# %%
+chain = schedules.cosine(1000)
+with_label, without = oracles.Gaussian(1.0, 0.5).denoiser(chain), oracles.Gaussian(0.0, 1.0).denoiser(chain)
+ends = torch.tensor([[0.0], [1.0]], dtype=torch.float64)  # DDIM maps x_T to m + k x_T: two points tell m and k
+for w in (0.0, 0.5, 1.0, 2.0, 4.0):
+    guided = guidance.classifier_free(with_label, without, chain, w)
+    m, sum_ = sample(guided, chain, (2, 1), "ddim", 1000, x_T=ends, dtype=torch.float64).flatten().tolist()
+    precision = 4 * (1 + w) - w
+    print(f"w = {w}: guided N({m:.2f}, {sum_ - m:.2f}^2), sharpened density N({4 * (1 + w) / precision:.2f}, {precision**-0.5:.2f}^2)")
+
+# %% [markdown]
+# With $w = 4$ the samples are nearly all at one point, at 1.5, where the conditional density is low, and eight times narrower than the sharpened density. Guidance trades variety
+# for typicality, more strongly than its formula suggests. On the digits:
+
+# %%
+for w in (0, 0.5, 1, 2, 4, 8):
+    which = {"sweep": "guidance", "name": f"w = {w:g}", "clip": "static"}
+    (distance, band), (right, _) = measured("frechet", **which), measured("as asked", **which)
+    print(f"w = {w:3}: Frechet distance {distance:.2f} ± {band:.2f}, read as asked for by a classifier {right:.1%}")
+
+# %% [markdown]
+# The classifier is ever more content, and the distance to the data grows. (For large models on varied images a little guidance *lowers* FID: 1.80 to 1.55 at $w = 0.1$, and 12.6 at $w = 1$,
+# Ho and Salimans, ImageNet 64, Table 1.) Which $w$ is best depends on what is wanted; a score that asks a classifier alone will always say: more.
+#
+# ### Static and dynamic thresholding
+#
+# Guidance pushes $\hat x_0$ beyond the limits, and clipping makes many pixels equal to 1. *Dynamic thresholding* (Imagen, Saharia et al. 2022) takes for each image $r$ = the 99.5th percentile
+# of $|\hat x_0|$; if $r > 1$, it clips to $[-r, r]$ and divides by $r$.
+
+# %%
+limits = {"none": lambda x0: x0, "static": static_clip, "dynamic": thresholding.dynamic}
+rows = []
+for name, clip in limits.items():
+    guided = thresholding.limited(guidance.of_network(fashion, s, "eps", ten, 8.0), s, clip)
+    rows.append(sample(guided, s, (10, 1, 28, 28), "dpmpp_2m", 15, generator=generator(3)))
+    distance, at_limits = (measured(key, sweep="guidance", name="w = 8", clip=name)[0] for key in ("frechet", "at the limits"))
+    print(f"{name:8s} largest pixel {rows[-1].abs().max():.1f}; 1,000 digits: Frechet distance {distance:.1f}, {at_limits:.0%} of the pixels at the limits")
+print(f"of the real digits, {result['real']['at the limits']:.0%} of the pixels are at the limits")
+plots.images(torch.cat(rows), columns=10, size=1.0)
+
+# %% [markdown]
+# *What to see: no limit, static, dynamic, all with $w = 8$. TODO* Dynamic thresholding was made for photographs, which are seldom black or white over large parts. Most
+# pixels of a digit *are*. There it takes contrast away that belongs to the image.
+#
+# ## Steps as long as they can be
+#
+# An article that this course follows says: "dynamic thresholding adapts the sampling step to the confidence". It does not; you have just seen what it does. But the idea exists under
+# another name, *adaptive step size*: try a step twice, with Euler and with Heun. If the two agree, the step is good and the next may be longer; if not, try a shorter one.
+
+# %%
+twenty = parameterization.denoiser(unet, s, "eps", static_clip, labels=torch.arange(20) % 10)
+seeds, tries = range(20), []
+adapted = adaptive.sample(twenty, s, (20, 1, 8, 8), 0.05, generator=[generator(i) for i in seeds], callback=tries.append)
+calls = adapted.evaluations
+print(f"calls of the network a sample: {calls.min()} to {calls.max()}, {calls.double().mean():.0f} on average")
+print("sample 0 stopped at t =", [int(d["t"][0]) for d in tries if d["moved"][0] and d["t"][0] > 0])
+
+# %%
+x_T = torch.cat([torch.randn(1, 1, 8, 8, generator=generator(i)) for i in seeds])
+exact = sample(twenty, s, x_T.shape, "dpmpp_2m", 250, x_T=x_T)
+rivals = {f"{method}, {steps} steps": sample(twenty, s, x_T.shape, method, steps, x_T=x_T)
+          for method, steps in (("ddim", 36), ("dpmpp_2m", 36), ("heun", 18))}
+for name, made in {"adaptive": adapted.x, **rivals}.items():
+    print(f"{name:18s} distance from the exact solution {(made - exact).square().mean().sqrt():.3f}")
+
+# %% [markdown]
+# TODO
+#
+# ## Part of the image is given
+#
+# *RePaint* (Lugmayr et al. 2022) fills in what is missing, with no training for it: after each step the known part is put in place, with the noise that belongs to that time. The two parts were drawn apart and may not fit, so
+# the walk goes some steps forward again and back, several times over.
+
+# %%
+known = torch.zeros(10, 1, 8, 8, dtype=torch.bool)
+known[:, :, :4] = True
+rows = [torch.where(known, ten_digits, torch.zeros(())), ten_digits]
+anyone = parameterization.denoiser(unet, s, "eps", static_clip, labels=torch.full((10,), unet.no_label))
+for seed in (0, 1):
+    rows.append(inpainting.repaint(anyone, s, ten_digits, known, steps=50, resamplings=4, jump=5, generator=generator(seed)))
+same("the given half", rows[2][known], "the real one", ten_digits[known], 0)
+plots.images(torch.cat(rows), columns=10, size=0.8)
+
+# %% [markdown]
+# *What to see: what is given (the upper half), the real digits, and two ways to complete them, without a label. Where the upper half fits several digits, several come out.*
+#
+# ## Explore
+#
+# Sampler, steps, $\eta$, digit, guidance, clip and seed: the picture shows the way of one digit from noise, and four results. A seed means the same $x_T$ and the same noise at each
+# step, so that moving one control changes one thing. Three things to try:
+#
+# 1. Set the steps to 1, then 2, then 3. When does a digit appear? Does it depend on the sampler?
+# 2. DDIM with $\eta = 0$, and 10, 20, 30 steps: the same image each time? And with $\eta = 1$?
+# 3. Guidance 6 without a clip, then static, then dynamic. Watch the coloured pixels and the words.
+#
+# <details><summary>What you should find</summary>TODO</details>
+
+# %%
+explorer = widgets.sampling_explorer()
+TODO
+explorer
+
+# %% [markdown]
+# ## What people get wrong
+#
+# **The previous time, guessed.** A well-known library computes it in its DDIM as $t - T // n$, whatever the list of times. For times spread from $T$ to 1 it is another time than the next one
+# in the list:
+
+# %%
+for n in (10, 30, 50):
+    times = torch.linspace(999, 0, n).round().long()  # counted from 0, as there
+    guessed = times[:-1] - 1000 // n
+    print(f"{n} steps: the guess is wrong in {int((guessed != times[1:]).sum())} of {n - 1} steps")
+
+# %% [markdown]
+# **A range with a fraction as its step.** Counting down from $T$ in steps of $T / n$ should give $n$ times. In floating point it sometimes gives one more:
+
+# %%
+wrong = [n for n in range(1, 1001) if len(torch.arange(1000, 0, -1000 / n)) != n]
+print(f"wrong for {len(wrong)} of 1000 values of n, such as {wrong[:4]}")
+print(f"grids.uniform: wrong for {sum(len(grids.uniform(1000, n)) != n for n in range(1, 1001))}")
+
+# %% [markdown]
+# **One seed for a batch.** With one generator for all, a sample depends on how many others are made with it. With one for each it does not:
+
+# %%
+three = torch.full((3,), 3)
+for name, noise in (("one generator", lambda n: generator(1)), ("one for each", lambda n: [generator(k) for k in range(n)])):
+    made = [sample(parameterization.denoiser(unet, s, "eps", static_clip, labels=three[:n]), s, (n, 1, 8, 8), "ddpm", 20,
+                   generator=noise(n)) for n in (2, 3)]
+    print(f"{name}: sample 1 of 2 is sample 1 of 3: {bool(torch.allclose(made[0][1], made[1][1], atol=1e-3))}")
+
+# %% [markdown]
+# **The same generator, several times.** It looks like one for each, and it is a single stream:
+
+# %%
+try:
+    sample(denoise, s, (10, 1, 8, 8), generator=[generator(0)] * 10)
+except ValueError as problem:
+    print(type(problem).__name__, "-", problem)
+
+# %% [markdown]
+# **A chain that starts below T, with noise that belongs to T.**
+
+# %%
+try:
+    sample(denoise, s, (10, 1, 8, 8), "ddim", grid=grids.leading(1000, 600))
+except ValueError as problem:
+    print(type(problem).__name__, "-", problem)
+
+# %% [markdown]
+# **Coefficients in half precision.** $\bar\alpha_t$ is near 1 at small $t$, and bfloat16 has eight bits for it:
+
+# %%
+early = s.alpha_bar[[1, 5, 10, 20]]
+print("sqrt(1 - alpha_bar), t = 1, 5, 10, 20:", [round(x, 3) for x in (1 - early).sqrt().tolist()])
+print("with alpha_bar in bfloat16:           ", [round(x, 3) for x in (1 - early.bfloat16()).sqrt().tolist()])
+
+# %% [markdown]
+# At $t$ = 1, 5 and 10 there is no noise at all. The library keeps its tables in float64 and rounds last.
+#
+# ## Five questions
+#
+# Open an option to see whether it is right, and why. Or answer in code, as in the next cell.
+
+# %%
+questions = quiz.load("05_sampling")
+questions
+
+# %%
+questions.answer(1, "b")
+
+# %% [markdown]
+# ## What to read next
+#
+# - Song, Meng and Ermon, *Denoising Diffusion Implicit Models* (2021): sections 4 and 5, Table 1.
+# - Lu et al., *DPM-Solver++* (2022): Algorithm 2, and why data prediction.
+# - Karras, Aittala, Aila and Laine, *Elucidating the Design Space of Diffusion-Based Generative Models* (2022): sections 2 and 3, samplers as choices.
+# - Ho and Salimans, *Classifier-Free Diffusion Guidance* (2022); Kynkäänniemi et al., *Applying Guidance in a Limited Interval* (2024).
+# - Lin et al., *Common Diffusion Noise Schedules and Sample Steps Are Flawed* (2024): where chains should start.
+# - Bao et al., *Analytic-DPM* (2022): the best variance.
+# - Saharia et al., *Imagen* (2022), section 2.3: dynamic thresholding. Lugmayr et al., *RePaint* (2022). Jolicoeur-Martineau et al., *Gotta Go Fast* (2021): adaptive steps.
+#
+# **Next:** notebook 06 (in preparation), how good is it, honestly.
+# [Back to the start](00_start_here.ipynb).
