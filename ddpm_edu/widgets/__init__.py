@@ -4,6 +4,15 @@ from ddpm_edu.widgets.block_explorer import block_explorer
 from ddpm_edu.widgets.bound_explorer import bound_explorer, by_doubling
 from ddpm_edu.widgets.denoising_explorer import denoising_explorer
 from ddpm_edu.widgets.dissolve import dissolve
+from ddpm_edu.widgets.sampling_explorer import sampling_explorer
 from ddpm_edu.widgets.schedule_explorer import schedule_explorer
 
-__all__ = ["block_explorer", "bound_explorer", "by_doubling", "denoising_explorer", "dissolve", "schedule_explorer"]
+__all__ = [
+    "block_explorer",
+    "bound_explorer",
+    "by_doubling",
+    "denoising_explorer",
+    "dissolve",
+    "sampling_explorer",
+    "schedule_explorer",
+]

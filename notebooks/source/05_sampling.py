@@ -39,7 +39,7 @@ torch.set_num_threads(1)  # the networks are so small that two threads mostly wa
 
 # %%
 from ddpm_edu import data, forward, metrics, models, oracles, parameterization, plots, reverse, schedules, widgets
-from ddpm_edu.exercises import or_library, quiz, same, the_sampling
+from ddpm_edu.exercises import or_library, quiz, same, sampling_answers, the_sampling
 from ddpm_edu.parameterization import static_clip
 from ddpm_edu.sampling import adaptive, ddim, ddpm, grids, guidance, inpainting, interpolation, inversion, sample, thresholding
 from ddpm_edu.training import generator
@@ -134,7 +134,7 @@ plots.images(torch.cat(failed), columns=10, size=0.8)
 
 # %% tags=["exercise"]
 def pairs(T, steps):
-    """[(T, ...), ..., (..., 0)]: ``steps`` pairs (t, s) with t > s, each beginning where the one before has ended."""
+    """A list of `steps` pairs (t, s_) from T down to 0, each beginning where the one before has ended."""
     # BEGIN SOLUTION
     times = [round(i * T / steps) for i in range(steps, -1, -1)]
     return list(zip(times, times[1:]))
@@ -144,13 +144,14 @@ def pairs(T, steps):
 the_sampling.pairs(pairs)
 
 # %% tags=["fallback"]
-pairs = or_library(pairs, grids.uniform)
+pairs = or_library(pairs, sampling_answers.pairs)
 
 # %% [markdown]
 # | What you see | Likely cause |
 # |---|---|
-# | *starts at ..., not at T* | a stride of `T // steps`, which is too short where it does not divide |
-# | *pairs, not ...* | a range with a step that is not whole, or steps counted as times |
+# | *chain starts at* | a stride of `T // steps`, which is too short where it does not divide |
+# | *one too few* | 0 is left out, or the times were counted as steps |
+# | *not the next time of the list* | the previous time was computed as `t - T // n` |
 # | *ends at 1* | the last pair must lead to 0, the clean data |
 #
 # [One way to solve them](solutions/05_sampling.ipynb).
@@ -186,7 +187,7 @@ for steps in (10, 600):
 
 # %% tags=["exercise"]
 def ancestral_step(s, x_t, t, s_, x0, noise):
-    """x_s, a draw from q(x_s | x_t, x0): its mean plus the root of its variance times noise."""
+    """A draw from q(x_s | x_t, x0): its mean plus the root of its variance times noise."""
     # BEGIN SOLUTION
     ab_t, ab_s = s.alpha_bar[t], s.alpha_bar[s_]
     alpha, beta = ab_t / ab_s, 1 - ab_t / ab_s
@@ -198,14 +199,15 @@ def ancestral_step(s, x_t, t, s_, x0, noise):
 the_sampling.ancestral_step(ancestral_step)
 
 # %% tags=["fallback"]
-def by_library(s, x_t, t, s_, x0, noise):
-    """The library's step, told to take the posterior's variance."""
-    t, s_ = torch.full((len(x_t),), t), torch.full((len(x_t),), s_)
-    return ddpm.step(s, x_t, t, s_, parameterization.Denoised(x0, x0), noise, "posterior")
-
-ancestral_step = or_library(ancestral_step, by_library)
+ancestral_step = or_library(ancestral_step, sampling_answers.ancestral_step)
 
 # %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *that is the variance* | noise is multiplied by the variance's root |
+# | *that of a single step* | `s.alpha[t]` or `s.beta[t]`, which know nothing of `s_` |
+# | *DDPM's other choice* | $\beta_{t|s}$ without the factor: it comes up further down |
+#
 # Back to the test that the naive sampler failed:
 
 # %%
@@ -344,7 +346,7 @@ for t in (1000, 950, 900, 700, 500, 100):
 
 # %% tags=["exercise"]
 def clip_x0(s, x_t, t, eps):
-    """(x0, eps): x0 in [-1, 1], and eps such that x_t = sqrt(ab_t) x0 + sqrt(1 - ab_t) eps. t is a whole number."""
+    """(x0, eps): x0 limited to [-1, 1], and the eps with which x_t is still their sum. t is a whole number."""
     # BEGIN SOLUTION
     signal, noise = s.alpha_bar[t].sqrt(), (1 - s.alpha_bar[t]).sqrt()
     x0 = ((x_t - noise * eps) / signal).clamp(-1, 1)
@@ -355,20 +357,14 @@ def clip_x0(s, x_t, t, eps):
 the_sampling.clip_x0(clip_x0)
 
 # %% tags=["fallback"]
-def by_library(s, x_t, t, eps):
-    """The library's conversions, with the clip between them."""
-    t = torch.full((len(x_t),), t)
-    x0 = static_clip(parameterization.x0_from_eps(s, x_t, t, eps))
-    return x0, parameterization.eps_from_x0(s, x_t, t, x0)
-
-clip_x0 = or_library(clip_x0, by_library)
+clip_x0 = or_library(clip_x0, sampling_answers.clip_x0)
 
 # %% [markdown]
 # | What you see | Likely cause |
 # |---|---|
-# | *eps was left as it was* | the pair no longer adds up to $x_t$: compute eps from the clipped x0 |
-# | *x_t was clipped* | $x_t$ has values far outside $[-1, 1]$ for good reasons; only $\hat x_0$ is limited |
-# | *x0 is not right* | a root forgotten, or signal and noise exchanged |
+# | *eps is as it was* | the pair no longer adds up to $x_t$: compute eps from the clipped x0 |
+# | *x_t is clipped* | $x_t$ has values far outside $[-1, 1]$ for good reasons; only $\hat x_0$ is limited |
+# | *x0 leaves* | the result of `clamp` was not kept: it returns a new tensor |
 #
 # Does it matter for this network? A script of this repository measured it (1,000 samples each, three seeds; what the *Frechet distance* is, and why
 # smaller is better, comes below):
@@ -463,19 +459,14 @@ def ddim_step(s, x_t, t, s_, x0, eps, noise, eta):
 the_sampling.ddim_step(ddim_step)
 
 # %% tags=["fallback"]
-def by_library(s, x_t, t, s_, x0, eps, noise, eta):
-    """The library's step, whose times are one for each sample."""
-    t, s_ = torch.full((len(x_t),), t), torch.full((len(x_t),), s_)
-    return ddim.step(s, x_t, t, s_, parameterization.Denoised(x0, eps), noise, eta)
-
-ddim_step = or_library(ddim_step, by_library)
+ddim_step = or_library(ddim_step, sampling_answers.ddim_step)
 
 # %% [markdown]
 # | What you see | Likely cause |
 # |---|---|
-# | *noise on top* | sigma is added but not taken off the share of eps |
-# | *alpha_bar of t - 1* | the step goes to s_, which may be far from t |
-# | *sigma of beta* | the factor (1 - ab_s) / (1 - ab_t) is missing |
+# | *sigma^2 is not taken off* | all of eps is kept, and noise comes on top |
+# | *it has alpha_bar_{t-1}* | the step goes to `s_`, which may be far from t |
+# | *from beta alone* | the factor (1 - ab_s) / (1 - ab_t) is missing |
 #
 # At $\eta = 1$ it must be DDPM with the posterior's variance: not alike, the same.
 
@@ -561,7 +552,7 @@ figure
 
 # %% tags=["exercise"]
 def extrapolated_x0(s, r, t, s_, x0_before, x0):
-    """D for the step from t to s_, from x0_before, seen at r, and x0, seen at t; whole numbers r > t > s_ >= 0."""
+    """D for the step from t to s_: the line through x0_before (at r) and x0 (at t), half a step on; x0 where s_ = 0."""
     # BEGIN SOLUTION
     if s_ == 0:
         return x0
@@ -573,14 +564,15 @@ def extrapolated_x0(s, r, t, s_, x0_before, x0):
 the_sampling.extrapolated_x0(extrapolated_x0)
 
 # %% tags=["fallback"]
-extrapolated_x0 = or_library(extrapolated_x0, the_sampling.by_dpm_solver)
+extrapolated_x0 = or_library(extrapolated_x0, sampling_answers.extrapolated_x0)
 
 # %% [markdown]
 # | What you see | Likely cause |
 # |---|---|
-# | *upside down* | q is the step before divided by the step now |
-# | *NaN* or *inf* | $s = 0$: the log SNR there is infinite |
-# | *too far* | 1 / q in place of 1 / (2 q): the line's value at the end of the step, not in its middle |
+# | *q is upside down* | q is the step before divided by the step now; or `1 / 2 * q` without brackets |
+# | *except in the last step* | $s = 0$: the log SNR there is infinite |
+# | *the half is missing* | 1 / q in place of 1 / (2 q): the line's value at the end of the step, not in its middle |
+# | *yours is one of t* | the steps are to be measured in log SNR, not in t |
 #
 # **Heun's method** (as in EDM, Karras et al. 2022) takes the other way: it goes to where Euler's step would land, asks the network there as well, and
 # uses the mean of the two slopes. Two calls a step.
@@ -711,11 +703,11 @@ plots.images(torch.cat(rows), columns=9, size=1.0)
 # *Difficulty 2 of 5, ten minutes.*
 #
 # <details><summary>Hint 1</summary>Two factors. The first is the root of a ratio.</details>
-# <details><summary>Hint 2</summary>At s_ = 0 the formula must be that of the forward process, q_sample, with eps as the noise.</details>
+# <details><summary>Hint 2</summary>Or take x0 out of x_s and mix it with eps anew, at t. At s_ = 0 it must be q_sample.</details>
 
 # %% tags=["exercise"]
 def invert_step(s, x_s, s_, t, eps):
-    """x_t from x_s and eps, s_ < t: DDIM's step the other way. s_ and t are whole numbers."""
+    """x_t with the x0 and the eps of x_s, s_ < t: DDIM's step the other way."""
     # BEGIN SOLUTION
     kept = (s.alpha_bar[t] / s.alpha_bar[s_]).sqrt()
     added = (1 - s.alpha_bar[t]).sqrt() - kept * (1 - s.alpha_bar[s_]).sqrt()
@@ -726,12 +718,14 @@ def invert_step(s, x_s, s_, t, eps):
 the_sampling.invert_step(invert_step)
 
 # %% tags=["fallback"]
-def by_library(s, x_s, s_, t, eps):
-    """The library's step, whose times are one for each sample."""
-    n = len(x_s)
-    return inversion.step(s, x_s, torch.full((n,), s_), torch.full((n,), t), parameterization.Denoised(x_s, eps))
+invert_step = or_library(invert_step, sampling_answers.invert_step)
 
-invert_step = or_library(invert_step, by_library)
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *the times are exchanged* | that is DDIM's own step, from t to s_ |
+# | *on top of the noise* | eps was added without taking out the noise that x_s has |
+# | *noise is added to x_s* | that is a step of the forward process; here x_s keeps its eps |
 
 # %%
 def encode(x0, denoise, steps):
@@ -789,11 +783,12 @@ plots.images(torch.cat(rows), columns=10, size=0.8)
 #
 # *Difficulty 1 of 5, five minutes.*
 #
-# <details><summary>Hint 1</summary>Check w = 0 and w = -1 in your head.</details>
+# <details><summary>Hint 1</summary>w = 0 must give eps_c.</details>
+# <details><summary>Hint 2</summary>w = -1 must give eps_u.</details>
 
 # %% tags=["exercise"]
 def guided_eps(eps_c, eps_u, w):
-    """(1 + w) eps_c - w eps_u: with the condition, and away from without it."""
+    """(1 + w) eps_c - w eps_u: w = 0 is the conditional model."""
     # BEGIN SOLUTION
     return (1 + w) * eps_c - w * eps_u
     # END SOLUTION
@@ -802,7 +797,14 @@ def guided_eps(eps_c, eps_u, w):
 the_sampling.guided_eps(guided_eps)
 
 # %% tags=["fallback"]
-guided_eps = or_library(guided_eps, lambda eps_c, eps_u, w: torch.lerp(eps_u, eps_c, 1.0 + w))
+guided_eps = or_library(guided_eps, sampling_answers.guided_eps)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *the other convention* | $1 + w$ and $w$ are the weights here; others call $1 + w$ the scale |
+# | *leads away*, *swap them* | signs, or the two models exchanged |
+# | *mind the brackets* | `1 + w * eps_c` is not `(1 + w) * eps_c` |
 
 # %%
 rows = []
@@ -912,15 +914,17 @@ plots.images(torch.cat(rows), columns=10, size=0.8)
 # Sampler, steps, $\eta$, digit, guidance, clip and seed: the picture shows the way of one digit from noise, and four results. A seed means the same $x_T$ and the same noise at each
 # step, so that moving one control changes one thing. Three things to try:
 #
-# 1. Set the steps to 1, then 2, then 3. When does a digit appear? Does it depend on the sampler?
+# 1. Set the steps to 1, then 2, then 3. When does a digit appear? And with Heun?
 # 2. DDIM with $\eta = 0$, and 10, 20, 30 steps: the same image each time? And with $\eta = 1$?
 # 3. Guidance 6 without a clip, then static, then dynamic. Watch the coloured pixels and the words.
 #
-# <details><summary>What you should find</summary>TODO</details>
+# <details><summary>What you should find</summary>1: at three steps, with DDPM and DDIM; Heun, without a clip, explodes at two and three steps and is fine at ten: its second step is
+# then a very long one. 2: with eta = 0 nearly the same from ten steps on, with eta = 1 another image each time. 3: without a clip a third of the pixels are beyond the limits; static cuts
+# them off; dynamic makes the image grey, since it divides.</details>
 
 # %%
 explorer = widgets.sampling_explorer()
-TODO
+print(f"a network of {sum(p.numel() for p in unet.parameters()):,} parameters, asked anew at each move")
 explorer
 
 # %% [markdown]

@@ -1,7 +1,9 @@
 """An explorer of a lesson as a learner meets it: sliders moved by keyboard, a picture, a line of numbers."""
 
+import contextlib
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,15 +47,29 @@ class Widget:
         handle = slider(self.box, label)
         handle.focus()
         for key in keys:
-            before = self.image.get_attribute("src")
-            self.page.keyboard.press(key)
-            self.page.wait_for_function(
-                "([image, before]) => image.src !== before && image.complete",
-                arg=[self.image.element_handle(), before],
-                timeout=15_000,
-            )
+            with self._redrawn():
+                self.page.keyboard.press(key)
         self.page.wait_for_timeout(400)  # the numbers travel in a message of their own
         return self.value(label)
+
+    def choose(self, label: str, option: str) -> None:
+        """Pick ``option`` from the list ``label``, and wait for a new picture."""
+        lists = self.box.locator(".widget-dropdown")
+        chooser = lists.filter(has=self.page.get_by_text(label, exact=True)).locator("select")
+        with self._redrawn():
+            chooser.select_option(label=option)
+        self.page.wait_for_timeout(400)
+
+    @contextlib.contextmanager
+    def _redrawn(self) -> Iterator[None]:
+        """What is done in the block changes the picture: wait until it has."""
+        before = self.image.get_attribute("src")
+        yield
+        self.page.wait_for_function(
+            "([image, before]) => image.src !== before && image.complete",
+            arg=[self.image.element_handle(), before],
+            timeout=15_000,
+        )
 
     def value(self, label: str) -> str:
         """What the slider ``label`` says of itself."""

@@ -112,7 +112,9 @@ def test_same_stops_where_they_differ(a, b, tolerance):
 # ---------------------------------------------------------------- quiz
 
 
-@pytest.mark.parametrize("name", ["01_forward_noising", "02_the_bound", "03_the_epsilon_loss", "04_the_unet"])
+@pytest.mark.parametrize(
+    "name", ["01_forward_noising", "02_the_bound", "03_the_epsilon_loss", "04_the_unet", "05_sampling"]
+)
 def test_quizzes_have_five_questions_with_every_option_explained(name):
     questions = quiz.load(name).questions
     assert len(questions) == 5
