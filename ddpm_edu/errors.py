@@ -42,3 +42,11 @@ class DataWarning(UserWarning):
 
 class GuidanceWarning(UserWarning):
     """Guidance that is legal but probably not what was meant (away from the condition)."""
+
+
+class CheckpointError(DDPMError):
+    """A checkpoint that is missing, damaged, of another run, or written by a version that this one cannot read."""
+
+
+class TrainingWarning(UserWarning):
+    """A training that works but probably not as meant (an average that never leaves the first weights)."""

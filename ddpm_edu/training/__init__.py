@@ -1,6 +1,15 @@
-"""Training: a network, a schedule and data in; a trained network and the history of its loss out."""
+"""Training: a configuration in, a folder with checkpoints, a log and weights out; and a loop for lessons.
 
+- the loop: :mod:`loop`, its randomness :mod:`draws`, its state and how it is found again :mod:`state`
+- what it stands on: :mod:`config` and :mod:`presets`, :mod:`checkpoint`, :mod:`ema`, :mod:`precision`,
+  :mod:`distributed`, :mod:`interruptions`, :mod:`meter`
+- for lessons, in the length of a page: :func:`fit`
+"""
+
+from ddpm_edu.training import presets
+from ddpm_edu.training.config import TrainConfig
 from ddpm_edu.training.fit import History, fit
+from ddpm_edu.training.loop import Report, train
 from ddpm_edu.training.randomness import generator
 
-__all__ = ["History", "fit", "generator"]
+__all__ = ["History", "Report", "TrainConfig", "fit", "generator", "presets", "train"]

@@ -1,0 +1,206 @@
+"""What a training run consists of, how it is made, saved, and found again."""
+
+import hashlib
+import platform
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ddpm_edu import __version__, data, losses, models, schedules
+from ddpm_edu.data import ImageSet
+from ddpm_edu.errors import CheckpointError, ConfigError
+from ddpm_edu.models import checkpointing
+from ddpm_edu.schedules import Schedule
+from ddpm_edu.training import checkpoint, ema
+from ddpm_edu.training.config import FREE, TrainConfig
+from ddpm_edu.training.distributed import Team
+from ddpm_edu.training.meter import Finite, Meter
+from ddpm_edu.training.precision import Precision, choose
+
+GAMMA = 5.0  # of min-SNR
+RESUME = ("auto", "must", "never")
+
+
+@dataclass
+class Run:
+    """All that changes in training, and what does not but is needed at each step."""
+
+    config: TrainConfig
+    team: Team
+    folder: Path
+    images: ImageSet
+    s: Schedule
+    weight: Tensor
+    net: nn.Module  # as it is saved
+    model: nn.Module  # as it is called: the same, or wrapped for many processes
+    optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    averages: ema.Averages
+    precision: Precision
+    meter: Meter
+    finite: Finite
+    fingerprint: str  # of the data
+    step: int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, and what a reader of the file wants to know."""
+        return {
+            "config": self.config.to_json(),
+            "net": self.net.state_dict(),
+            "averages": self.averages.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "data": self.fingerprint,
+            "versions": {"ddpm_edu": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The other way."""
+        self.net.load_state_dict(state["net"])
+        self.averages.load_state_dict(state["averages"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.step = int(state["step"])
+
+    def save(self) -> Path | None:
+        """Writes a checkpoint, in the main process. Raises CheckpointError."""
+        if not self.team.is_main:
+            return None
+        return checkpoint.save(self.folder / "checkpoints", self.step, self.state_dict(), self.config.keep)
+
+    def export(self) -> Path | None:
+        """Writes the first average as weights.safetensors, which models.load and the command line read."""
+        if not self.team.is_main:
+            return None
+        c, path = self.config, self.folder / "weights.safetensors"
+        part = path.with_suffix(".part")
+        about = {
+            "network": "UNet",
+            "arguments": c.net.to_dict(),
+            "predicts": c.predicts,
+            "schedule": {"family": c.schedule, "T": self.s.T},
+            "data": self.images.name,
+            "size": list(self.images.images.shape[1:]),
+            "training": {"config": c.to_json(), "step": self.step, "average": next(iter(self.averages.rates))},
+        }
+        models.save(part, self.averages.net(self.net, next(iter(self.averages.rates))), about)
+        part.replace(path)
+        return path
+
+
+def start(config: TrainConfig, folder: Path, team: Team, resume: str = "auto", allow: Collection[str] = ()) -> Run:
+    """A run at step 0, or where its newest good checkpoint stands.
+
+    ``resume``: "auto" goes on where there is something to go on from, "must" refuses to begin anew, "never" to go on.
+    ``allow``: settings that may differ from those of the checkpoint. Raises ConfigError, CheckpointError, DataError.
+    """
+    if resume not in RESUME:
+        raise ConfigError(f"resume must be one of {', '.join(RESUME)}, got {resume!r}.")
+    run = _fresh(config, folder, team)
+    found = checkpoint.newest(folder / "checkpoints", team.device)
+    if found is None and resume == "must":
+        raise CheckpointError(
+            f'there is no checkpoint in {folder / "checkpoints"}, and resume="must". Usual cause: another --out than '
+            'before. Fix: that folder, or resume="auto" for a new run.'
+        )
+    if found is not None and resume == "never":
+        raise CheckpointError(f'{found.path} is there, and resume="never". Fix: another folder, or resume="auto".')
+    if found is not None:
+        _check_same(config, TrainConfig.from_json(found.state["config"]), allow)
+        _check_data(run.fingerprint, found.state["data"], found.path)
+        run.load_state_dict(found.state)
+    return run
+
+
+def load_images(config: TrainConfig) -> ImageSet:
+    """The images of a configuration. Raises DataError, ConfigError where the network is made for others."""
+    match config.data:
+        case "digits":
+            images = data.digits()
+        case "fashion_mnist":
+            images = data.fashion_mnist("train")
+        case "cifar10":
+            images = data.cifar10("train")
+        case _:
+            assert config.folder is not None and config.size is not None  # noqa: S101 (the configuration saw to it)
+            images = data.folder(config.folder, config.size, 1 if config.net.channels == 1 else 3)
+    channels = images.images.shape[1]
+    if channels != config.net.channels:
+        raise ConfigError(
+            f"{images.name} has {channels} channels, the network {config.net.channels}. Fix: net.channels."
+        )
+    if config.net.classes is not None and images.labels is None:
+        raise ConfigError(f"{images.name} has no labels, and the network wants {config.net.classes} classes.")
+    return images
+
+
+def fingerprint(images: ImageSet) -> str:
+    """A hash of images and labels: what a resumed run is held to."""
+    content = hashlib.sha256(images.images.numpy().tobytes())
+    if images.labels is not None:
+        content.update(images.labels.numpy().tobytes())
+    return content.hexdigest()
+
+
+def _fresh(config: TrainConfig, folder: Path, team: Team) -> Run:
+    if config.batch < team.world * config.accumulate:
+        raise ConfigError(
+            f"a batch of {config.batch} images for {team.world} processes in {config.accumulate} parts each: some "
+            f"would get none. Fix: batch={team.world * config.accumulate} or more."
+        )
+    images, precision = load_images(config), choose(config.precision, team.device)
+    s = schedules.by_name(config.schedule, config.net.T)
+    weigh = losses.min_snr(GAMMA) if config.weight == "min_snr" else losses.uniform
+    torch.manual_seed(config.seed)
+    net = models.UNet(config.net).to(team.device).train()
+    if config.checkpointing:
+        checkpointing.enable(net)
+    rates = ema.rates(config.ema, config.ema_warmup, config.ema_widths)
+    ema.warn_if_slow(rates, config.steps)
+    optimiser = torch.optim.Adam(net.parameters(), config.lr, config.betas, fused=True)
+    averages, held = ema.Averages(net, rates), fingerprint(images)
+    if config.compile:
+        net.compile()
+    model = nn.parallel.DistributedDataParallel(net, broadcast_buffers=False) if team.world > 1 else net
+    return Run(
+        config,
+        team,
+        folder,
+        images,
+        s,
+        weigh(s, config.predicts),
+        net,
+        model,
+        optimiser,
+        precision.scaler(),
+        averages,
+        precision,
+        Meter(s.T, team.device),
+        Finite(team.device),
+        held,
+    )
+
+
+def _check_same(config: TrainConfig, saved: TrainConfig, allow: Collection[str]) -> None:
+    different = {k: v for k, v in config.differences(saved).items() if k not in FREE and k not in allow}
+    if different:
+        rows = "\n".join(
+            f"  {name}: now {now!r}, in the checkpoint {then!r}" for name, (now, then) in different.items()
+        )
+        raise CheckpointError(
+            f"the checkpoint belongs to a run with other settings:\n{rows}\nFix: those of then, another folder for a "
+            f"new run, or --allow-change {','.join(different)} if you mean it."
+        )
+
+
+def _check_data(now: str, then: str, path: Path) -> None:
+    if now != then:
+        raise CheckpointError(
+            f"{path.name} was made with other images (sha256 {then[:16]}, now {now[:16]}). Usual cause: a folder that "
+            "has changed. Fix: the images of then, or another folder for a new run."
+        )
