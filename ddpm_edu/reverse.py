@@ -61,7 +61,7 @@ def pair_variance(s: Schedule, t: Tensor, s_: Tensor, choice: Variance, fraction
     """The variance that a sampler uses from t to s: float64 (N,), or of ``fraction``'s shape where it is learned.
 
     0 at s = 0 whatever the choice: nothing is left to draw. ``fraction``: Denoised.variance_fraction (N, ...).
-    Raises ConfigError for an unknown choice, a missing fraction, or a table asked about a jump.
+    Raises ConfigError for an unknown choice, a missing fraction, a table asked about a jump, a variance below 0.
     """
     _check_pairs(s, t, s_)
     if isinstance(choice, Tensor):
@@ -76,7 +76,10 @@ def pair_variance(s: Schedule, t: Tensor, s_: Tensor, choice: Variance, fraction
     else:
         low, high = pair_posterior_variance(s, t, s_), pair_beta(s, t, s_)
         chosen = _choose(choice, low, high, fraction)
-    return torch.where(_as(s_ == 0, chosen), 0.0, chosen)
+    chosen = torch.where(_as(s_ == 0, chosen), 0.0, chosen)
+    if isinstance(choice, Tensor | Optimal):
+        _check_variances(chosen, t)
+    return chosen
 
 
 def bound_variance(s: Schedule, t: Tensor, choice: Variance, fraction: Tensor | None = None) -> Tensor:
@@ -168,7 +171,7 @@ def resolve(choice: Variance, denoise: object) -> Variance:
 
 
 def _as(mask: Tensor, values: Tensor) -> Tensor:
-    return mask.reshape(-1, *[1] * (values.ndim - 1))
+    return sent(mask.reshape(-1, *[1] * (values.ndim - 1)), values.device)
 
 
 def _table(table: Tensor, s: Schedule) -> Tensor:
@@ -177,6 +180,16 @@ def _table(table: Tensor, s: Schedule) -> Tensor:
             f"a table of variances must have shape ({s.T + 1},), entry t for the step from t, got {tuple(table.shape)}."
         )
     return table.double()
+
+
+def _check_variances(chosen: Tensor, t: Tensor) -> None:
+    wrong = ~((chosen >= 0) & chosen.isfinite())
+    if wrong.any():
+        raise ConfigError(
+            f"a variance must be finite and >= 0, got {chosen[wrong][0].item():g} at t = {t[wrong][0].item()}. "
+            'Usual cause: a table of log variances, or "optimal" where alpha_bar_T is 0: what eps does not say about '
+            'x_0 there, no error of eps can tell. Fix: variance="beta", or variances in place of their logarithms.'
+        )
 
 
 def _check_pairs(s: Schedule, t: Tensor, s_: Tensor) -> None:

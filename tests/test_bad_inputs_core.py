@@ -78,7 +78,7 @@ ROWS = {
     "optimal without an error": (
         bound(oracles.FiniteDataset(X).denoiser(S), variance="optimal"),
         ConfigError,
-        r"eps_mse.*reverse\.optimal",
+        r"eps_mse.*reverse\.Optimal",
     ),
     "learned without a fraction": (bound(variance="learned"), ConfigError, r"variance_fraction"),
     "error table of another T": (lambda: reverse.optimal(S, torch.ones(401)), ShapeError, r"\(1001,\).*got \(401,\)"),

@@ -55,7 +55,7 @@ def sample(
         while (t > 0).any():
             s_ = landing(s, t, length)
             tried, error = _try(denoise, s, x, t, s_)
-            moved = (t > 0) & ((error <= tolerance) | (s_ >= t - 1))
+            moved = (t > 0) & (~(error > tolerance) | (s_ >= t - 1))  # NaN moves on: no shorter step could mend it
             evaluations += (t > 0) * (1 + (s_ > 0).long())
             length = _half_log_snr(s, s_) - _half_log_snr(s, t)
             length *= (SAFETY * (tolerance / error.clamp(min=1e-12)).sqrt()).clamp(SHRINK, GROW)

@@ -6,6 +6,7 @@ function gives, for every 1 <= steps <= T, exactly ``steps`` pairs, each beginni
 Where rounding to whole times makes two of them fall together, they are pushed apart by one.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from numbers import Integral
@@ -13,6 +14,7 @@ from numbers import Integral
 import torch
 
 from ddpm_edu.errors import ConfigError, TimestepError
+from ddpm_edu.schedule_checks import is_real
 from ddpm_edu.schedules import Schedule
 
 Pairs = Sequence[tuple[int, int]]
@@ -59,7 +61,7 @@ def log_snr(s: Schedule, steps: int) -> list[tuple[int, int]]:
     """Times at equal distances of log SNR from T to 1, then 0. DPM-Solver (Lu et al. 2022), section 3.4."""
     check_steps(s.T, steps)
     rising = _finite(s.log_snr[1:].flip(0))
-    return _apart(_nearest(rising, torch.linspace(0, 1, steps).double() * (rising[-1] - rising[0]) + rising[0]), s.T)
+    return _apart(_nearest(rising, _shares(steps) * (rising[-1] - rising[0]) + rising[0]), s.T)
 
 
 def karras(s: Schedule, steps: int, rho: float = 7.0) -> list[tuple[int, int]]:
@@ -67,26 +69,30 @@ def karras(s: Schedule, steps: int, rho: float = 7.0) -> list[tuple[int, int]]:
 
     sigma_i = (sigma_T^(1/rho) + i / (steps - 1) (sigma_1^(1/rho) - sigma_T^(1/rho)))^rho, with
     sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t): the more steps at small sigma, the larger ``rho``.
-    Raises ConfigError for a rho that is not > 0.
+    Raises ConfigError for a rho that is not > 0, or not finite.
     """
     check_steps(s.T, steps)
-    if not rho > 0:
-        raise ConfigError(f"rho must be > 0, got {rho!r}; EDM's own is 7, and 1 makes sigma fall in equal steps.")
+    if not (is_real(rho) and 0 < rho < math.inf):
+        raise ConfigError(f"rho must be finite and > 0, got {rho!r}; EDM's is 7, 1 lets sigma fall in equal steps.")
     rising = _finite(s.log_snr[1:].flip(0))
-    root = (-rising / (2 * rho)).exp()  # sigma^(1/rho), falling
-    sigmas = root[0] + torch.linspace(0, 1, steps).double() * (root[-1] - root[0])
-    return _apart(_nearest(rising, -2 * rho * sigmas.log()), s.T)
+    root = ((rising[0] - rising) / (2 * rho)).exp()  # (sigma / sigma_T)^(1/rho), falling from 1
+    return _apart(_nearest(rising, rising[0] - 2 * rho * (1 + _shares(steps) * (root[-1] - 1)).log()), s.T)
 
 
 # ---------------------------------------------------------------- from real times to whole ones
 
 
+def _shares(steps: int) -> torch.Tensor:
+    """0 to 1 in ``steps`` equal distances, float64."""
+    return torch.linspace(0, 1, steps, dtype=torch.float64)
+
+
 def _finite(rising: torch.Tensor) -> torch.Tensor:
-    """Log SNR at T, T - 1, .., 1, with a number in the place of -inf (zero terminal SNR): its neighbours' line."""
-    if len(rising) > 1 and rising[0].isinf():
-        rising = rising.clone()
-        rising[0] = 2 * rising[1] - rising[2] if len(rising) > 2 else rising[1] - 1
-    return rising
+    """Log SNR at T, T - 1, .., 1, with numbers in the place of infinite ones (zero terminal SNR): the line goes on."""
+    known = rising[rising.isfinite()]
+    if len(known) < 2:
+        return torch.arange(len(rising), dtype=torch.float64)  # nothing to go by: equal steps in t
+    return rising.clamp((2 * known[0] - known[1]).item(), (2 * known[-1] - known[-2]).item())
 
 
 def _nearest(rising: torch.Tensor, wanted: torch.Tensor) -> list[float]:
@@ -95,7 +101,8 @@ def _nearest(rising: torch.Tensor, wanted: torch.Tensor) -> list[float]:
         return [1.0] * len(wanted)
     right = torch.searchsorted(rising, wanted).clamp(1, len(rising) - 1)
     left = right - 1
-    share = ((wanted - rising[left]) / (rising[right] - rising[left])).clamp(0, 1)
+    gap = rising[right] - rising[left]
+    share = torch.where(gap > 0, (wanted - rising[left]) / gap, 0.0).clamp(0, 1)
     times: list[float] = (len(rising) - (left + share)).tolist()
     return times
 
@@ -133,11 +140,12 @@ def check(pairs: Pairs, T: int, from_noise: bool) -> None:
 
     Raises TimestepError.
     """
-    if not len(pairs) or not all(isinstance(pair, Sequence) and len(pair) == 2 for pair in pairs):
+    listed = isinstance(pairs, Sequence) and len(pairs) > 0
+    if not listed or not all(isinstance(pair, Sequence) and len(pair) == 2 for pair in pairs):
         raise TimestepError("a grid is a list of pairs (t, s), at least one. Fix: sampling.grids.uniform(T, steps).")
     for t, s in pairs:
-        if not 0 <= s < t <= T:
-            raise TimestepError(f"each pair (t, s) of a grid needs 0 <= s < t <= {T}, got ({t}, {s}).")
+        if not (isinstance(t, Integral) and isinstance(s, Integral) and 0 <= s < t <= T):
+            raise TimestepError(f"each pair (t, s) of a grid needs integers 0 <= s < t <= {T}, got ({t}, {s}).")
     for (t, s), (after, _) in pairwise(pairs):
         if s != after:
             raise TimestepError(f"the grid has a gap: the step from {t} ends at {s}, the next starts at {after}.")

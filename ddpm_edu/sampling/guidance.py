@@ -53,17 +53,21 @@ class Guided:
     interval: tuple[int, int]
 
     def __call__(self, x_t: Tensor, t: Tensor, /) -> Denoised:
-        """The guided x0 and eps in x_t (N, ...) at t (N,). Where w = 0 the second denoiser is not asked."""
+        """The guided x0 and eps in x_t (N, ...) at t (N,). Where w or the interval leaves nothing to guide, the second
+        denoiser is not asked (t on a GPU is not looked at)."""
+        return self.beside_conditional(x_t, t)[0]
+
+    def beside_conditional(self, x_t: Tensor, t: Tensor) -> tuple[Denoised, Denoised]:
+        """The guided and the conditional, each asked once."""
         given = self.conditional(x_t, t)
         low, high = self.interval
         inside = (low <= t) & (t <= high)
         if self.w == 0 or (t.device.type == "cpu" and not inside.any()):
-            return given
+            return given, given
         plain = self.unconditional(x_t, t)
         weight = (self.w * inside.to(given.x0.dtype)).reshape(-1, *[1] * (x_t.ndim - 1))
-        return given._replace(
-            x0=given.x0 + weight * (given.x0 - plain.x0), eps=given.eps + weight * (given.eps - plain.eps)
-        )
+        x0, eps = (own + weight * (own - other) for own, other in ((given.x0, plain.x0), (given.eps, plain.eps)))
+        return given._replace(x0=x0, eps=eps), given
 
 
 def rescaled(guided: Guided, phi: float = 0.7) -> "Rescaled":
@@ -87,8 +91,8 @@ class Rescaled:
 
     def __call__(self, x_t: Tensor, t: Tensor, /) -> Denoised:
         """The rescaled x0 and its eps in x_t (N, ...) at t (N,)."""
-        found = self.guided(x_t, t)
-        wanted, spread = (x0.flatten(1).std(1) for x0 in (self.guided.conditional(x_t, t).x0, found.x0))
+        found, given = self.guided.beside_conditional(x_t, t)
+        wanted, spread = (x0.flatten(1).std(1, correction=0) for x0 in (given.x0, found.x0))
         ratio = torch.where(spread > 0, wanted / spread, 1.0)  # a constant image stays as it is
         factor = (self.phi * ratio + 1 - self.phi).reshape(-1, *[1] * (x_t.ndim - 1))
         return clipped(self.schedule, x_t, t, found, lambda x0: x0 * factor)
@@ -100,7 +104,8 @@ def by_classifier(denoise: Denoise, s: Schedule, log_probability: LogProbability
     At ``scale`` 1, with an exact ``denoise`` and an exact classifier *of noisy data*, this is exactly the conditional
     model: Bayes' rule for scores. The gradient is taken at x_t, whose score it completes. (Their Algorithm 1 shifts
     the mean of the next step by it instead, where its derivation expands around that mean.)
-    ``log_probability(x_t, t)`` -> (N,): of the wanted condition. Raises ConfigError.
+    ``log_probability(x_t, t)`` -> (N,): of the wanted condition. Raises ConfigError; when called, TimestepError where
+    ab_t = 0: there no shift of eps says what x0 is.
     """
     check_schedule(denoise, s)
     _check_weight(scale)
@@ -145,11 +150,17 @@ def of_network(
     interval: tuple[int, int] | None = None,
     first_t: int = 1,
 ) -> Guided:
-    """Classifier-free guidance of one network that was trained with ``labels`` (N,), some of them dropped.
+    """Classifier-free guidance of one network that was trained with labels, some of them dropped.
 
-    The network must say which label means "none", as ``net.no_label``. Raises ConfigError where it does not: a network
-    that never saw a dropped label has no unconditional model inside.
+    ``labels``: int64 (N,), one a sample. The network must say which label means "none", as ``net.no_label``. Raises
+    ConfigError where it does not (a network that never saw a dropped label has no unconditional model inside), and
+    without labels.
     """
+    if not isinstance(labels, Tensor):
+        raise ConfigError(
+            f"guidance needs labels to lean towards, int64 (N,), got {labels!r}. "
+            "Fix: torch.full((n,), 3) for n samples of class 3."
+        )
     none = getattr(net, "no_label", None)
     if none is None:
         raise ConfigError(

@@ -5,6 +5,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ddpm_edu.errors import ConfigError, ShapeError
+from ddpm_edu.forward import check_batch
 from ddpm_edu.parameterization import Denoise, check_schedule
 from ddpm_edu.reverse import Variance, beside, pair_beta
 from ddpm_edu.sampling import grids, loop, methods
@@ -32,10 +33,12 @@ def repaint(
     After each step back, by DDPM, the given part is replaced by its own noisy version at that time (Eq. 8). The two
     halves were drawn apart and do not fit; so the walk goes ``jump`` steps forward again and back, until it has gone
     over every part ``resamplings`` times (their Algorithm 1 and section 4.2); 1 is replacement alone. ``steps``: 250,
-    or T if that is less, uniform. ``callback`` gets a dict after each move: step, t (from), s (to), x.
-    Raises ShapeError, ConfigError, ScheduleError.
+    or T if that is less, uniform. A ``jump`` that is long beside ``steps`` forgets what it should mend: one over all
+    steps begins anew from noise, and is no better than 1 resampling. ``callback`` gets a dict after each move: step,
+    t (from), s (to), x. Raises ShapeError, DataError, ConfigError, ScheduleError.
     """
     check_schedule(denoise, s)
+    check_batch(s, known, torch.full((len(known),), s.T), known=known)
     _check(known, mask, generator)
     take = methods.choose("ddpm", s, denoise, methods.Options(variance=variance))
     grid = grids.uniform(s.T, min(250, s.T) if steps is None else steps)

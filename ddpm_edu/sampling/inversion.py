@@ -5,6 +5,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ddpm_edu.errors import ConfigError
+from ddpm_edu.forward import check_batch
 from ddpm_edu.parameterization import Denoise, Denoised, check_schedule
 from ddpm_edu.reverse import beside
 from ddpm_edu.sampling import grids
@@ -52,16 +53,21 @@ def invert(
 
     With no ``refinements``, eps is taken at x_s, where the walk stands (at s = 0, which no network knows, at the time
     1): the error of a round trip falls like 1 / steps. Each refinement asks again at the x_t just found, a fixed-point
-    iteration towards the exact inverse (Pan et al. 2023). ``steps``: 50, or T if that is less. ``callback`` as in
-    :func:`ddpm_edu.sampling.sample`, with x at t. Raises ConfigError, TimestepError, ScheduleError.
+    iteration towards the exact inverse (Pan et al. 2023), and raises the order by one. It needs steps that are short
+    beside what v-hat turns in: with a few, or for data on sharp points, it does not converge. ``steps``: 50, or T if
+    that is less. ``callback`` as in :func:`ddpm_edu.sampling.sample`, with x at t.
+    Raises ConfigError, DataError, ShapeError, TimestepError, ScheduleError.
     """
     check_schedule(denoise, s)
+    check_batch(s, x0, torch.full((len(x0),), s.T), x0=x0)
     if refinements < 0:
         raise ConfigError(f"refinements must be >= 0, got {refinements!r}.")
     if grid is not None and steps is not None:
         raise ConfigError(f"give steps or grid, not both; got steps={steps} and a grid of {len(grid)} pairs.")
     grid = grids.uniform(s.T, min(50, s.T) if steps is None else steps) if grid is None else grid
     grids.check(grid, s.T, from_noise=False)
+    if refinements and len(grid) == 1 and s.alpha_bar[grid[0][0]] == 0:
+        raise ConfigError("one step from alpha_bar_T = 0 maps every x_T to one x_0 and has no inverse. Fix: steps=50.")
     x = x0
     with torch.no_grad():
         for number, (t, s_) in enumerate(tqdm(grid[::-1], disable=not progress, desc="inverting")):

@@ -4,7 +4,7 @@ With the angle phi, tan(phi) = sqrt((1 - ab) / ab), as its time, the flow is dx 
 sqrt(1 - ab) x0-hat, and the density that it carries along changes by d log p(x) / dphi = -div v-hat (Song et al. 2021,
 "Score-based generative modeling through SDEs", section 4.3 and D.2; the angle: Salimans & Ho 2022). So log p(x_0) is
 the density of the prior where the flow arrives, plus what the volume has changed on the way. In sigma in place of phi
-the last step of a cosine schedule, from 632 to 20,000, would spoil the sum; v is of the size of x everywhere.
+the last step of a cosine schedule, from 642 to 20,000, would spoil the sum; v is of the size of x everywhere.
 """
 
 import math
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ddpm_edu.errors import ConfigError
+from ddpm_edu.forward import check_batch
 from ddpm_edu.parameterization import Denoise, check_schedule
 from ddpm_edu.sampling import grids, loop
 from ddpm_edu.sampling.grids import Pairs
@@ -47,13 +48,17 @@ def log_likelihood(
     The flow starts at t = 1, the earliest time that a network knows, with x_1 = sqrt(ab_1) x_0: what is measured is the
     density of data blurred by sigma_1 (0.01 on DDPM's schedule). The error of the integral falls with the square of the
     step. ``steps``: 100, or T if that is less, with the times of :func:`grids.linspace`; the step from 1 to 0 is not
-    walked. ``divergence``: :func:`exact` unless another is given. For images in [-1, 1] with 256 levels, bits per
-    dimension are log2(127.5) - log_p / (D log 2). Raises ConfigError, TimestepError, ScheduleError.
+    walked. On a ``grid`` whose last step starts at a later t the flow does too, and that much more is blurred.
+    ``divergence``: :func:`exact` unless another is given. For images in [-1, 1] with 256 levels, bits per dimension are
+    log2(127.5) - log_p / (D log 2). Raises ConfigError, ShapeError, DataError, TimestepError, ScheduleError.
     """
     check_schedule(denoise, s)
     if grid is not None and steps is not None:
         raise ConfigError(f"give steps or grid, not both; got steps={steps} and a grid of {len(grid)} pairs.")
+    if steps == 1 and s.T > 1:
+        raise ConfigError("steps must be >= 2: the flow goes from t = 1 to T, and one step would only see T. Fix: 100.")
     grid = grids.linspace(s.T, min(100, s.T) if steps is None else steps) if grid is None else grid
+    check_batch(s, x0, torch.full((len(x0),), s.T), x0=x0)
     grids.check(grid, s.T, from_noise=True)
     divergence = exact if divergence is None else divergence
     times = [t for t, _ in reversed(grid)]  # from early to late
@@ -96,17 +101,18 @@ def exact(field: Field, x: Tensor) -> tuple[Tensor, Tensor]:
 def hutchinson(probes: int = 1, generator: torch.Generator | None = None) -> Divergence:
     """The divergence as the mean of v . (J v) over ``probes`` random vectors of signs: unbiased, for any D.
 
-    The signs are drawn once, for the first x, and kept along the flow, which makes the integral smooth.
-    Hutchinson 1990; FFJORD (Grathwohl et al. 2019). Raises ConfigError.
+    The signs are drawn for the first x and kept along the flow, which makes the integral smooth; x of another shape
+    (the last batch of a data set) gets its own. Hutchinson 1990; FFJORD (Grathwohl et al. 2019). Raises ConfigError.
     """
     if probes < 1:
         raise ConfigError(f"probes must be >= 1, got {probes!r}.")
     kept: list[Tensor] = []
 
     def divergence(field: Field, x: Tensor) -> tuple[Tensor, Tensor]:
-        if not kept:
-            coins = torch.randint(0, 2, (probes, *x.shape), generator=generator)
-            kept.append((2 * coins - 1).to(x))
+        if not kept or kept[0].shape[1:] != x.shape:
+            origin = "cpu" if generator is None else generator.device
+            coins = torch.randint(0, 2, (probes, *x.shape), generator=generator, device=origin)
+            kept[:] = [(2 * coins - 1).to(x)]
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             value = field(x)

@@ -55,8 +55,14 @@ def walk(
 
 
 def ask(denoise: Denoise, x: Tensor, t: Tensor) -> Denoised:
-    """What ``denoise`` sees in x (N, ...) at the times t (N,), which are on the CPU."""
-    return denoise(x, sent(t, x.device))
+    """What ``denoise`` sees in x (N, ...) at the times t (N,), which are on the CPU. Raises ShapeError."""
+    seen = denoise(x, sent(t, x.device))
+    if seen.x0.shape != x.shape or seen.eps.shape != x.shape:
+        raise ShapeError(
+            f"the denoiser gave x0 {tuple(seen.x0.shape)} and eps {tuple(seen.eps.shape)} for x {tuple(x.shape)}; they "
+            "must be equal, nothing is broadcast. Usual cause: one sample's answer for a whole batch."
+        )
+    return seen
 
 
 def draw(shape: Sequence[int], generator: Generators, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -14,6 +14,7 @@ from ddpm_edu.reverse import Variance
 from ddpm_edu.sampling import ddim, ddpm, dpm_solver, grids, heun
 from ddpm_edu.sampling.grids import Pairs
 from ddpm_edu.sampling.loop import Before, Step
+from ddpm_edu.schedule_checks import is_real
 from ddpm_edu.schedules import Schedule
 
 FAST_STEPS = 50  # of every method that may jump, unless told otherwise
@@ -79,8 +80,8 @@ def _ddpm(s: Schedule, denoise: Denoise, options: Options) -> Step:
 
 
 def _ddim(s: Schedule, denoise: Denoise, options: Options) -> Step:
-    if not 0 <= options.eta <= 1:
-        raise ConfigError(f"eta must lie in 0..1 (0: no noise, 1: as much as DDPM's posterior), got {options.eta}.")
+    if not (is_real(options.eta) and 0 <= options.eta <= 1):
+        raise ConfigError(f"eta must lie in 0..1 (0: no noise, 1: as much as DDPM's posterior), got {options.eta!r}.")
     return _one_step(partial(ddim.step, eta=options.eta))
 
 

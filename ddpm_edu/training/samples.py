@@ -20,7 +20,8 @@ def write(run: Run) -> Path:
     net, n = run.averages.net(run.net, next(iter(run.averages.rates))), COLUMNS * ROWS
     classes = run.config.net.classes
     labels = {} if classes is None else {"labels": (torch.arange(n) % COLUMNS % classes).to(run.team.device)}
-    denoise = parameterization.denoiser(net, run.s, run.config.predicts, parameterization.static_clip, **labels)
+    clip = parameterization.static_clip
+    denoise = parameterization.denoiser(net, run.s, run.config.predicts, clip, 1, **labels)
     shape = (n, *run.images.images.shape[1:])
     noise = on_device(run.team.device, run.config.seed, SHEET)
     made = sampling.sample(denoise, run.s, shape, "dpmpp_2m", STEPS, generator=noise, device=run.team.device)
