@@ -133,9 +133,8 @@ def main() -> None:
         found.append(entry)
         mean = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
         shown = ", ".join(f"{key} {value:.4f}" for key, value in mean.items())
-        print(
-            f"{entry['sweep']:8s} {entry['name']:22s} {entry.get('clip', 'static'):7s} {entry['evaluations']:4d}: {shown}"
-        )
+        what = f"{entry['sweep']:8s} {entry['name']:22s} {entry.get('clip', 'static'):7s}"
+        print(f"{what} {entry['evaluations']:4d}: {shown}")
     about = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"one core of a {platform.machine()} CPU",

@@ -70,7 +70,7 @@ class Finite:
         raise NonFiniteLossError(
             f"step {int(self.first.item())}: {where} is NaN or infinite. The weights are those before this step; "
             f"checkpoints are in {folder}. Usual cause: a rate of learning that is too high, or NaN in the data (then "
-            'at once). Fix: lr / 2, or precision="fp32", and the same command again with --allow-change lr (or precision).'
+            'at once). Fix: lr / 2, or precision="fp32", and the same command again with --allow-change.'
         )
 
 
