@@ -48,7 +48,7 @@ from ddpm_edu.training import generator
 digits = data.digits()
 images = digits.model_range()  # (1797, 1, 8, 8), values from -1 to 1
 s = schedules.linear(1000)  # DDPM's schedule
-print(f"{len(images)} digits; at the end of the chain their share of the signal is sqrt(alpha_bar_T) = {s.alpha_bar[-1].sqrt():.4f}")
+print(f"{len(images)} digits; at the end of the chain they are multiplied by sqrt(alpha_bar_T) = {s.alpha_bar[-1].sqrt():.4f}")
 
 # %% [markdown]
 # ## Perfect sampling, before any training
@@ -248,13 +248,15 @@ plots.images(torch.cat([made, images[index]]), columns=10, size=0.8)
 # And the walk itself, as it happens:
 
 # %%
-print(f"{len(seen)} steps, from t = {seen[0]['t']} to s = {seen[-1]['s']}; above x_s, below what the network took for x_0")
-plots.animation([torch.cat([d["x"], d["denoised"].x0]) for d in seen[::4]] + [torch.cat([made, made])], columns=10)
+print(f"{len(seen)} steps, from t = {seen[0]['t']} to s = {seen[-1]['s']}; above x_s, below x_0-hat")
+frames = [torch.cat([now["x"], now["denoised"].x0]) for now in seen]
+plots.animation([*frames[::4], frames[-1]], columns=10)
 
 # %%
 moments = [0, 50, 100, 150, 175, 200, 225, 240, 249]
 print("the 4 at s =", [seen[i]["s"] for i in moments])
-plots.images(torch.cat([seen[i]["x"][4:5] for i in moments] + [seen[i]["denoised"].x0[4:5] for i in moments]), columns=9, size=0.9)
+shown = [seen[i]["x"][4:5] for i in moments] + [seen[i]["denoised"].x0[4:5] for i in moments]
+plots.images(torch.cat(shown), columns=9, size=0.9)
 
 # %% [markdown]
 # *What to see: $x_s$ above and $\hat x_0$ below. The guess is a blurred average at first. Around $t = 500$ it has decided on a shape, and the rest of the
@@ -270,9 +272,9 @@ plots.images(torch.cat([seen[i]["x"][4:5] for i in moments] + [seen[i]["denoised
 gaussian = oracles.Gaussian(0.0, 0.5).denoiser(s)
 def spread(step, steps, n=20_000):
     """Standard deviation of samples of the Gaussian: right is 0.5."""
-    x, of_steps = torch.randn(n, 1, generator=generator(0), dtype=torch.float64), generator(1)
+    x, of_steps = torch.randn(n, 1, generator=generator(0)), generator(1)
     for t, s_ in pairs(1000, steps):
-        x = step(x, t, s_, gaussian(x, torch.full((n,), t)), torch.randn(n, 1, generator=of_steps, dtype=torch.float64))
+        x = step(x, t, s_, gaussian(x, torch.full((n,), t)), torch.randn(n, 1, generator=of_steps)).float()
     return x.std().item()
 
 def without_noise(x_t, t, s_, seen, noise):
@@ -326,7 +328,7 @@ for t in (1000, 950, 900, 700, 500, 100):
     with torch.no_grad():
         found = unclipped(x_t, time).x0
     factor = ((1 - s.alpha_bar[t]) / s.alpha_bar[t]).sqrt()
-    print(f"t = {t:4d}: errors of eps times {factor:5.1f}; x0-hat reaches from {found.min():5.1f} to {found.max():4.1f}")
+    print(f"t = {t:4d}: errors of eps times {factor:5.1f}; x0-hat from {found.min():5.1f} to {found.max():4.1f}")
 
 # %% [markdown]
 # At $t = 1000$ the network sees almost nothing, and a small error of $\hat\epsilon$ makes an $\hat x_0$ of size 10. All data lie in $[-1, 1]$, so clipping can only bring
@@ -383,8 +385,9 @@ def measured(key, **which):
 
 for name in ("DDPM, beta", "DDIM", "DPM-Solver++(2M)"):
     for steps in (10, 50):
-        each = [measured("frechet", sweep="clip", name=name, steps=steps, clip=clip) for clip in ("none", "static")]
-        print(f"{name:17s} {steps} steps: not clipped {each[0][0]:.3f} ± {each[0][1]:.3f}, clipped {each[1][0]:.3f} ± {each[1][1]:.3f}")
+        which = {"sweep": "clip", "name": name, "steps": steps}
+        (raw, a), (clipped, b) = (measured("frechet", clip=clip, **which) for clip in ("none", "static"))
+        print(f"{name:17s} {steps} steps: not clipped {raw:.3f} ± {a:.3f}, clipped {clipped:.3f} ± {b:.3f}")
 
 # %% [markdown]
 # Hardly. This network is good enough, and its images small enough, that its errors at large $t$ are forgotten on the way. It matters where errors are large: early
@@ -412,7 +415,7 @@ for steps in (10, 20, 50, 200):
     found = {name: before_the_last(name, steps)[0] for name in ("posterior", "beta", "optimal")}
     t = pairs(1000, steps)[-1][0]
     true = (s.alpha_bar[t] * 0.25 + 1 - s.alpha_bar[t]).sqrt()
-    print(f"{steps:3d} steps, t = {t:3d}: true {true:.2f}; " + ", ".join(f"{name} {x:.2f}" for name, x in found.items()))
+    print(f"{steps:3d} steps, t = {t:3d}: true {true:.2f};", ", ".join(f"{name} {x:.2f}" for name, x in found.items()))
 
 # %% [markdown]
 # With 10 steps the large variance leaves a fifth too much spread, the posterior's leaves a fifth too little; with 200 both are right. Why? $\beta_{t|s}$ is right for data
@@ -474,14 +477,15 @@ t, s_, z = 700, 650, torch.randn(10, 1, 8, 8, generator=generator(5))
 x_t = torch.randn(10, 1, 8, 8, generator=generator(6))
 with torch.no_grad():
     now = denoise(x_t, torch.full((10,), t))
-same("DDIM with eta = 1", ddim_step(s, x_t, t, s_, now.x0, now.eps, z, 1.0), "DDPM", ancestral_step(s, x_t, t, s_, now.x0, z), 1e-5)
+noisy = ddim_step(s, x_t, t, s_, now.x0, now.eps, z, 1.0)
+same("DDIM with eta = 1", noisy, "DDPM", ancestral_step(s, x_t, t, s_, now.x0, z), 1e-5)
 
 # %% [markdown]
 # And at $\eta = 0$ it is a rotation. Write $\tan\varphi_t = \sqrt{1-\bar\alpha_t}/\sqrt{\bar\alpha_t}$; the step turns by $\varphi_t - \varphi_s$, in the plane of $x_t$ and of the $v$ of notebook 03. And with $z =
 # x/\sqrt{\bar\alpha}$ and $\sigma = \sqrt{1-\bar\alpha}/\sqrt{\bar\alpha}$ it is the simplest solver there is, Euler's, for $dz/d\sigma = \hat\epsilon$:
 
 # %%
-ab_t, ab_s = s.alpha_bar[t], s.alpha_bar[s_]
+ab_t, ab_s = s.alpha_bar[[t, s_]]
 phi = [torch.atan2((1 - ab).sqrt(), ab.sqrt()) for ab in (ab_t, ab_s)]
 v = ab_t.sqrt() * now.eps - (1 - ab_t).sqrt() * now.x0
 stepped = ddim_step(s, x_t, t, s_, now.x0, now.eps, z, 0.0)
@@ -499,8 +503,8 @@ same("DDIM, divided by sqrt(ab_s)", stepped / ab_s.sqrt(), "Euler's step", euler
 # In two dimensions we can look at it. The data are three small clouds; the exact denoiser of notebook 02's mixture tells which way each point is sent.
 
 # %%
-clouds = oracles.Mixture(torch.ones(3) / 3, torch.tensor([[1.6, 0.0], [-1.0, 1.2], [-0.6, -1.4]]), torch.tensor([0.15, 0.15, 0.15]))
-of_clouds = clouds.denoiser(s)
+centres = torch.tensor([[1.6, 0.0], [-1.0, 1.2], [-0.6, -1.4]])
+of_clouds = oracles.Mixture(torch.ones(3) / 3, centres, torch.full((3,), 0.15)).denoiser(s)
 starts, paths = torch.randn(12, 2, generator=generator(3), dtype=torch.float64), {}
 for name, options in (("DDPM", {"method": "ddpm"}), ("DDIM", {"method": "ddim"})):
     noted = [starts]
@@ -593,7 +597,7 @@ def error(method, n):
 
 for method in ("ddim", "dpmpp_2m", "heun"):
     errors = [error(method, n) for n in (40, 80, 160)]
-    print(f"{method:8s} errors with 40, 80, 160 steps: " + ", ".join(f"{e:.1e}" for e in errors) + f"; ratio {errors[1] / errors[2]:.1f}")
+    print(f"{method:8s} errors with 40, 80, 160 steps:", *(f"{e:.1e}" for e in errors), f"ratio {errors[1] / errors[2]:.1f}")
 
 # %% [markdown]
 # ## How many steps? A measurement
@@ -609,10 +613,10 @@ for method in ("ddim", "dpmpp_2m", "heun"):
 # %%
 extractor = metrics.features.load("digits")
 order = torch.randperm(1797, generator=generator(0))
-halves = extractor.features(images[order[:898]]), extractor.features(images[order[898:]])
-print(f"real digits beside other real digits: {metrics.frechet_distance(*halves):.2f}")
+halves = images[order[:898]], images[order[898:]]
 noisy = (images + 0.2 * torch.randn(images.shape, generator=generator(1))).clamp(-1, 1)
-print(f"all digits beside the same with a little noise: {metrics.frechet_distance(extractor.features(noisy), extractor.features(images)):.2f}")
+for name, sets in (("real digits beside other real digits", halves), ("all digits, and with a little noise", (images, noisy))):
+    print(f"{name}: {metrics.frechet_distance(*map(extractor.features, sets)):.2f}")
 
 # %% [markdown]
 # The first number is not 0 because both sets are finite: with 64 features, 900 images do not settle a covariance. So compare only distances of equally large sets.
@@ -628,15 +632,16 @@ for i, name in enumerate(names):
     calls = torch.tensor([e["evaluations"] for e in found])
     values = torch.tensor([[run["frechet"] for run in e["runs"]] for e in found])
     mean, band = values.mean(1), values.std(1)
-    ax.plot(calls, mean, marker="o", markersize=3, label=name, color=plots.COLOURS[i], linestyle=plots.LINE_STYLES[i % 6])
+    style = {"color": plots.COLOURS[i], "linestyle": plots.LINE_STYLES[i % 6]}
+    ax.plot(calls, mean, marker="o", markersize=3, label=name, **style)
     ax.fill_between(calls, mean - band, mean + band, color=plots.COLOURS[i], alpha=0.2)
-    print(f"{name:20s} " + ", ".join(f"{n}: {m:.2f} ± {b:.2f}" for n, m, b in zip(calls.tolist(), mean.tolist(), band.tolist(), strict=True)))
+    print(f"{name:20s}", ", ".join(f"{n}: {m:.2f} ± {b:.2f}" for n, m, b in zip(calls, mean, band, strict=True)))
 ax.set(xscale="log", yscale="log", xlabel="calls of the network", ylabel="Frechet distance")
 ax.grid(alpha=0.3), ax.legend(fontsize=8)
 figure
 
 # %% [markdown]
-# *What to see: with 100 calls nearly all are at 0.2. With few calls they are far apart (both axes are logarithmic). The bands, one standard deviation of three seeds, are mostly thinner than the lines.*
+# *What to see: with 100 calls nearly all are at 0.2. With few calls they are far apart (both axes are logarithmic). The bands are one standard deviation of three seeds.*
 #
 # Four things in it are worth a second look.
 #
@@ -665,7 +670,7 @@ for steps in (2, 5, 10, 50):
     for grid in (grids.uniform(1000, steps), grids.leading(1000, steps)):
         made = sample(bright, s, noise.shape, "ddim", grid=grid, x_T=noise, dtype=torch.float64)
         kept.append(made.mean().item() / 20**0.5)
-    print(f"{steps:2d} steps: share of the mean that is left, from T {kept[0]:.2f}, leading (from t = {grid[0][0]}) {kept[1]:.2f}")
+    print(f"{steps:2d} steps, share of the mean that is left: from T {kept[0]:.2f}, from t = {grid[0][0]} {kept[1]:.2f}")
 
 # %% [markdown]
 # Even from $T$ a few per cent are lost, since $\bar\alpha_T$ is not quite 0 in DDPM's schedule. In the digits there is no such direction, and there it hardly matters where one starts:
@@ -698,7 +703,7 @@ rows = []
 for name, mix in (("slerp", interpolation.slerp), ("straight line", lambda a, b, f: (1 - f) * a + f * b)):
     x_T = torch.cat([mix(a, b, f) for f in torch.linspace(0, 1, 9).tolist()])
     rows.append(sample(bags, s, x_T.shape, "dpmpp_2m", 15, x_T=x_T))
-    print(f"{name}: length of the noise half-way {x_T[4].norm():.1f}, at the ends {x_T[0].norm():.1f} and {x_T[8].norm():.1f}")
+    print(f"{name}: length of the noise at the ends and half-way:", *(f"{x_T[i].norm():.1f}" for i in (0, 8, 4)))
 plots.images(torch.cat(rows), columns=9, size=1.0)
 
 # %% [markdown]
@@ -755,7 +760,8 @@ plain = parameterization.denoiser(unet, s, "eps", labels=ten)
 for steps in (10, 20, 50):
     x_T = encode(ten_digits, plain, steps)
     back = sample(plain, s, x_T.shape, "ddim", steps, x_T=x_T)
-    print(f"{steps} steps there and back: mean squared error {(back - ten_digits).square().mean():.4f}; spread of x_T {x_T.std():.2f}")
+    error_of = (back - ten_digits).square().mean()
+    print(f"{steps} steps there and back: mean squared error {error_of:.4f}; spread of x_T {x_T.std():.2f}")
 
 # %% [markdown]
 # The error falls with the steps: what was taken at $x_s$ should have been taken at $x_t$. The code is not quite noise either; its spread is below 1. Asking again at
@@ -765,7 +771,8 @@ for steps in (10, 20, 50):
 for refinements in (0, 1, 3):
     x_T = inversion.invert(plain, s, ten_digits, 20, refinements=refinements)
     back = sample(plain, s, x_T.shape, "ddim", 20, x_T=x_T)
-    print(f"20 steps, asked {refinements} times more: mean squared error {(back - ten_digits).square().mean():.6f}; spread of x_T {x_T.std():.2f}")
+    error_of = (back - ten_digits).square().mean()
+    print(f"20 steps, asked {refinements} times more: mean squared error {error_of:.4f}; spread of x_T {x_T.std():.2f}")
 
 # %% [markdown]
 # What is it good for? Keep the code and change the condition: the same hand, another digit.
@@ -844,7 +851,8 @@ for w in (0.0, 0.5, 1.0, 2.0, 4.0):
     guided = guidance.classifier_free(with_label, without, chain, w)
     m, sum_ = sample(guided, chain, (2, 1), "ddim", 1000, x_T=ends, dtype=torch.float64).flatten().tolist()
     precision = 4 * (1 + w) - w
-    print(f"w = {w}: guided N({m:.2f}, {sum_ - m:.2f}^2), sharpened density N({4 * (1 + w) / precision:.2f}, {precision**-0.5:.2f}^2)")
+    mean, std = 4 * (1 + w) / precision, precision**-0.5
+    print(f"w = {w}: guided N({m:.2f}, {sum_ - m:.2f}^2), sharpened density N({mean:.2f}, {std:.2f}^2)")
 
 # %% [markdown]
 # With $w = 4$ the samples are nearly all at one point, at 1.5, where the conditional density is low, and eight times narrower than the sharpened density. Guidance trades variety
@@ -871,8 +879,9 @@ rows = []
 for name, clip in limits.items():
     guided = thresholding.limited(guidance.of_network(fashion, s, "eps", ten, 8.0), s, clip)
     rows.append(sample(guided, s, (10, 1, 28, 28), "dpmpp_2m", 15, generator=generator(3)))
-    distance, at_limits = (measured(key, sweep="guidance", name="w = 8", clip=name)[0] for key in ("frechet", "at the limits"))
-    print(f"{name:8s} largest pixel {rows[-1].abs().max():.1f}; 1,000 digits: Frechet distance {distance:.1f}, {at_limits:.0%} of the pixels at the limits")
+    which = {"sweep": "guidance", "name": "w = 8", "clip": name}
+    (distance, _), (share, _) = measured("frechet", **which), measured("at the limits", **which)
+    print(f"{name:8s} largest pixel {rows[-1].abs().max():.1f}; 1,000 digits: distance {distance:.1f}, {share:.0%} of pixels at limits")
 print(f"of the real digits, {result['real']['at the limits']:.0%} of the pixels are at the limits")
 plots.images(torch.cat(rows), columns=10, size=1.0)
 
@@ -891,7 +900,8 @@ plots.images(torch.cat(rows), columns=10, size=1.0)
 # %%
 twenty = parameterization.denoiser(unet, s, "eps", static_clip, labels=torch.arange(20) % 10)
 seeds, tries = range(20), []
-adapted = adaptive.sample(twenty, s, (20, 1, 8, 8), 0.05, generator=[generator(i) for i in seeds], callback=tries.append)
+each = [generator(i) for i in seeds]
+adapted = adaptive.sample(twenty, s, (20, 1, 8, 8), 0.05, generator=each, callback=tries.append)
 calls = adapted.evaluations
 print(f"calls of the network a sample: {calls.min()} to {calls.max()}, {calls.double().mean():.0f} on average")
 print("sample 0 stopped at t =", [int(d["t"][0]) for d in tries if d["moved"][0] and d["t"][0] > 0])
@@ -919,7 +929,8 @@ known[:, :, :4] = True
 rows = [torch.where(known, ten_digits, torch.zeros(())), ten_digits]
 anyone = parameterization.denoiser(unet, s, "eps", static_clip, labels=torch.full((10,), unet.no_label))
 for seed in (0, 1):
-    rows.append(inpainting.repaint(anyone, s, ten_digits, known, steps=50, resamplings=4, jump=5, generator=generator(seed)))
+    how = {"steps": 50, "resamplings": 4, "jump": 5, "generator": generator(seed)}
+    rows.append(inpainting.repaint(anyone, s, ten_digits, known, **how))
 same("the given half", rows[2][known], "the real one", ten_digits[known], 0)
 plots.images(torch.cat(rows), columns=10, size=0.8)
 
@@ -969,9 +980,12 @@ print(f"grids.uniform: wrong for {sum(len(grids.uniform(1000, n)) != n for n in 
 
 # %%
 three = torch.full((3,), 3)
-for name, noise in (("one generator", lambda n: generator(1)), ("one for each", lambda n: [generator(k) for k in range(n)])):
-    made = [sample(parameterization.denoiser(unet, s, "eps", static_clip, labels=three[:n]), s, (n, 1, 8, 8), "ddpm", 20,
-                   generator=noise(n)) for n in (2, 3)]
+kinds = {"one generator": lambda n: generator(1), "one for each": lambda n: [generator(k) for k in range(n)]}
+for name, noise in kinds.items():
+    made = []
+    for n in (2, 3):
+        threes = parameterization.denoiser(unet, s, "eps", static_clip, labels=three[:n])
+        made.append(sample(threes, s, (n, 1, 8, 8), "ddpm", 20, generator=noise(n)))
     print(f"{name}: sample 1 of 2 is sample 1 of 3: {bool(torch.allclose(made[0][1], made[1][1], atol=1e-3))}")
 
 # %% [markdown]
