@@ -91,6 +91,8 @@ def start(
             "forgotten. Fix: for example (16, 1, 8, 8)."
         )
     check_generators(generator, shape[0])
+    if not dtype.is_floating_point:
+        raise ConfigError(f"samples are real numbers, got dtype={dtype}. Fix: torch.float32, then data.to_uint8(x).")
     if x_T is None:
         return draw(shape, generator, dtype, torch.device("cpu" if device is None else device))
     if x_T.shape != shape or x_T.dtype != dtype or x_T.device.type != torch.device(device or x_T.device).type:

@@ -137,6 +137,7 @@ ROWS = {
     "no samples": ({"shape": (0, 2)}, ShapeError, r"got \(0, 2\)"),
     "x_T of another shape": ({"x_T": torch.zeros(2, 3)}, ShapeError, r"x_T is torch\.float32 \(2, 3\)"),
     "x_T of another dtype": ({"x_T": torch.zeros(2, 2).double()}, ShapeError, r"dtype=x_T\.dtype"),
+    "samples in whole numbers": ({"dtype": torch.int64}, ConfigError, r"got dtype=torch\.int64.*to_uint8"),
     "too few generators": ({"generator": seeded(1)}, ConfigError, "2 samples need 2 different generators"),
     "one generator twice": ({"generator": seeded(1) * 2}, ConfigError, r"Usual cause: \[generator\] \* n"),
     "a denoiser of another schedule": ({"denoise": OTHER}, ScheduleError, "belongs to"),
