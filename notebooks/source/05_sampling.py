@@ -643,8 +643,9 @@ figure
 # %% [markdown]
 # *What to see: with 100 calls nearly all are at 0.2. With few calls they are far apart (both axes are logarithmic). The bands are one standard deviation of three seeds.*
 #
-# Four things in it are worth a second look.
+# Five things in it are worth a second look.
 #
+# - **A thousand steps of DDPM are no better than a hundred of any other.** They are what the bound of notebook 02 is about, not what samples need.
 # - **DDIM with $\eta = 1$ and DDPM with the posterior's variance have the same numbers.** They are the same sampler, as you have shown.
 # - **The second order pays.** From 20 calls on, DPM-Solver++(2M) is where DDIM needs 50.
 # - **Heun is the worst with few calls, and among the best with many.** Its steps are made for $\sigma$ up to 80 in EDM; from 157, with three or five steps, each is far too long.
