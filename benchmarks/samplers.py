@@ -1,7 +1,7 @@
 """What a sampler, its steps, its limits and guidance do to samples of the shipped digits U-Net, measured.
 
-Usage: ``python benchmarks/samplers.py`` (about an hour and a half on a busy core). Writes benchmarks/results/samplers.json, which
-lesson 05 shows, and prints it as a table.
+Usage: ``python benchmarks/samplers.py`` (an hour and three quarters on a busy core). Writes
+benchmarks/results/samplers.json, which lesson 05 shows, and prints it as a table.
 
 Every entry is measured on 1,000 samples, a hundred of each class, for each of three seeds: the Frechet distance to all
 1,797 digits in the feature space of ``metrics.features.load("digits")``, the sliced Wasserstein distance of the pixels,
@@ -35,11 +35,16 @@ LIMITS: dict[str, Callable[[Tensor], Tensor]] = {
     "static": parameterization.static_clip,
     "dynamic": partial(thresholding.dynamic, percentile=0.995),
 }
+GRIDS: dict[str, Callable[[Schedule, int], grids.Pairs]] = {
+    "uniform": lambda s, steps: grids.uniform(s.T, steps),
+    "leading": lambda s, steps: grids.leading(s.T, steps),
+    "karras": grids.karras,
+}
 Settings = dict[str, Any]
 
 
 def entries() -> Iterator[Settings]:
-    """Everything that is measured: method with its options, steps, clip, w."""
+    """Everything that is measured: method with its options, steps, grid, clip, w."""
     methods = {
         "DDPM, beta": {"method": "ddpm", "variance": "beta"},
         "DDPM, posterior": {"method": "ddpm", "variance": "posterior"},
@@ -50,14 +55,18 @@ def entries() -> Iterator[Settings]:
         "Heun": {"method": "heun"},
     }
     for name, options in methods.items():
-        for steps in (5, 10, 20, 50, 100):
-            if name == "Heun":
-                steps = (steps + 1) // 2  # two evaluations a step, one in the last
-            yield {"sweep": "steps", "name": name, "steps": steps, "options": options}
+        for calls in (5, 10, 20, 50, 100):
+            yield {"sweep": "steps", "name": name, "steps": _steps(name, calls), "options": options}
     for steps in (250, 1000):
         yield {"sweep": "steps", "name": "DDPM, beta", "steps": steps, "options": methods["DDPM, beta"]}
-    for steps in (5, 10, 20, 50):
-        yield {"sweep": "start", "name": "leading, from noise", "steps": steps, "options": methods["DDIM"]}
+    for grid, names in {
+        "leading": ("DDIM", "DDPM, beta", "DDPM, posterior"),
+        "karras": ("Heun", "DPM-Solver++(2M)"),
+    }.items():
+        for name in names:
+            for calls in (5, 10, 20, 50):
+                steps = _steps(name, calls)
+                yield {"sweep": "grid", "name": name, "steps": steps, "grid": grid, "options": methods[name]}
     for name in ("DDPM, beta", "DDIM", "DPM-Solver++(2M)"):
         for limit in LIMITS:
             for steps in (10, 50):
@@ -66,6 +75,11 @@ def entries() -> Iterator[Settings]:
         for limit in LIMITS:
             options = methods["DPM-Solver++(2M)"]
             yield {"sweep": "guidance", "name": f"w = {w:g}", "steps": 20, "options": options, "clip": limit, "w": w}
+
+
+def _steps(name: str, calls: int) -> int:
+    """Steps of a method that make about so many calls: Heun makes two a step, and one in the last."""
+    return (calls + 1) // 2 if name == "Heun" else calls
 
 
 class Counted:
@@ -86,10 +100,8 @@ def draw(net: Counted, s: Schedule, settings: Settings, seed: int) -> tuple[Tens
     guided = guidance.of_network(net, s, "eps", labels, settings.get("w", 0.0))  # type: ignore[arg-type]
     denoise: Denoise = thresholding.limited(guided, s, LIMITS[settings.get("clip", "static")])
     x_T = torch.randn(N, 1, 8, 8, generator=noise)
-    walk = {"steps": settings["steps"]}
-    if settings["sweep"] == "start":
-        walk = {"grid": grids.leading(s.T, settings["steps"])}
-    images = sampling.sample(denoise, s, x_T.shape, generator=noise, x_T=x_T, **walk, **settings["options"])
+    grid = GRIDS[settings.get("grid", "uniform")](s, settings["steps"])
+    images = sampling.sample(denoise, s, x_T.shape, generator=noise, x_T=x_T, grid=grid, **settings["options"])
     return images, labels
 
 
@@ -133,7 +145,8 @@ def main() -> None:
         found.append(entry)
         mean = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
         shown = ", ".join(f"{key} {value:.4f}" for key, value in mean.items())
-        what = f"{entry['sweep']:8s} {entry['name']:22s} {entry.get('clip', 'static'):7s}"
+        kind = f"{entry.get('grid', 'uniform'):7s} {entry.get('clip', 'static'):7s}"
+        what = f"{entry['sweep']:8s} {entry['name']:22s} {kind}"
         print(f"{what} {entry['evaluations']:4d}: {shown}")
     about = {
         "date": datetime.now(UTC).date().isoformat(),

@@ -81,7 +81,7 @@ def sample(
 
     ``method``: "ddpm" (all T steps unless ``steps`` says otherwise), or with 50 steps "ddim" (deterministic at ``eta``
     = 0), "dpmpp_2m", "dpmpp_2m_sde", "heun" (which asks the denoiser twice a step, once in the last). Steps are uniform
-    in t, except Heun's, which are EDM's (:func:`grids.karras`).
+    in t; where alpha_bar_T is tiny (cosine) Heun needs others, see :mod:`heun`.
     ``variance``: of DDPM's step, see :mod:`ddpm_edu.reverse`. ``generator``: one for the batch, or a list of N, one a
     sample (x_T first, then a draw a step). ``grid``: the pairs (t, s) to walk, in place of ``steps``, from
     :mod:`grids`; ``x_T``: where to start, in place of noise, noisy as at the grid's first t. ``callback`` gets a dict
@@ -93,8 +93,7 @@ def sample(
     if grid is not None and steps is not None:
         raise ConfigError(f"give steps or grid, not both; got steps={steps} and a grid of {len(grid)} pairs.")
     if grid is None:
-        chosen = METHODS[method]
-        grid = chosen.grid(s, chosen.steps(s.T) if steps is None else steps)
+        grid = grids.uniform(s.T, METHODS[method].steps(s.T) if steps is None else steps)
     grids.check(grid, s.T, from_noise=x_T is None)
     x = loop.start(shape, generator, x_T, dtype, device)
     with torch.no_grad():

@@ -11,8 +11,7 @@ from ddpm_edu import reverse
 from ddpm_edu.errors import ConfigError
 from ddpm_edu.parameterization import Denoise, Denoised
 from ddpm_edu.reverse import Variance
-from ddpm_edu.sampling import ddim, ddpm, dpm_solver, grids, heun
-from ddpm_edu.sampling.grids import Pairs
+from ddpm_edu.sampling import ddim, ddpm, dpm_solver, heun
 from ddpm_edu.sampling.loop import Before, Step
 from ddpm_edu.schedule_checks import is_real
 from ddpm_edu.schedules import Schedule
@@ -28,12 +27,11 @@ class Options(NamedTuple):
 
 
 class Method(NamedTuple):
-    """How to make the step, which option it takes, and its own number of steps on a chain of T, and grid."""
+    """How to make the step, which option it takes, and how many steps it takes by itself on a chain of T."""
 
     make: Callable[[Schedule, Denoise, Options], Step]
     takes: str | None = None
     steps: Callable[[int], int] = partial(min, FAST_STEPS)
-    grid: Callable[[Schedule, int], Pairs] = lambda s, steps: grids.uniform(s.T, steps)
 
 
 def choose(name: str, s: Schedule, denoise: Denoise, options: Options) -> Step:
@@ -90,7 +88,5 @@ METHODS: dict[str, Method] = {
     "ddim": Method(_ddim, takes="eta"),
     "dpmpp_2m": Method(lambda s, denoise, options: dpm_solver.step),
     "dpmpp_2m_sde": Method(lambda s, denoise, options: dpm_solver.sde_step),
-    # In z and sigma the first uniform step is very long (of 100 on the cosine schedule: from sigma 20,000 to 64), and
-    # two slopes say little of the way between them. EDM's own grid is made for it.
-    "heun": Method(lambda s, denoise, options: _one_step(partial(heun.step, denoise=denoise)), grid=grids.karras),
+    "heun": Method(lambda s, denoise, options: _one_step(partial(heun.step, denoise=denoise))),
 }

@@ -28,7 +28,7 @@
 # - know that your installation works, or what to mend,
 # - have dissolved a photograph with your own hand, and solved your first exercise.
 #
-# *Ten minutes. Computing: 6 seconds on two CPU cores, 0.3 GB of memory (measured 2026-11-23). Every page runs on a laptop, without a GPU and without a network.*
+# *Ten minutes. Computing: 7 seconds on two CPU cores, 0.4 GB of memory (measured 2026-11-26). Every page runs on a laptop, without a GPU and without internet.*
 
 # %% [markdown]
 # ## Is everything in place?
@@ -66,8 +66,8 @@ photo
 #
 # If all images there can be are known, the best guess of what is under the noise needs no network. It is an average of
 # these images, each weighted by how likely it is to look like that under so much noise. Below it is used a hundred times
-# in a row, from pure noise, on 1,797 handwritten digits of 8 x 8 pixels. (You will write every line of it yourself by
-# notebook 05.)
+# in a row, from pure noise, on 1,797 handwritten digits of 8 x 8 pixels. (By notebook 05 you will have written its step
+# yourself.)
 
 # %%
 import torch
@@ -84,11 +84,12 @@ print(f"distance of the ten results from the nearest digit of the data: {distanc
 plots.animation(walk, columns=10)
 
 # %% [markdown]
-# *What to see: ten times noise, and ten digits out of it. The animation begins anew after two seconds.*
+# *What to see: ten times noise, and out of it ten digits. For most of the way nothing is to be seen: they appear in the
+# last quarter. The animation begins anew after two seconds.*
 #
-# The results are digits *of the data*, not new ones: who knows all images by heart can only repeat them. A network
-# cannot learn them all by heart, and that is how it comes to make new ones. To teach it the guess is what the course
-# is for.
+# The results are digits *of the data*, not new ones: who knows all images by heart can only repeat them. A network of
+# modest size does not learn them all by heart, and that is how it comes to make new ones. To teach it the guess is what
+# the course is for.
 
 # %% [markdown]
 # ## How an exercise works
