@@ -228,10 +228,12 @@ def checks() -> list[Check]:
     ]
 
 
-def report() -> None:
-    """Print every check with what it found on this machine."""
-    for check in checks():
+def report() -> bool:
+    """Print every check with what it found on this machine; whether all is well."""
+    results = checks()
+    for check in results:
         print(check.line)
+    return all(check.ok for check in results)
 
 
 def summary() -> None:

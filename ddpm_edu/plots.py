@@ -164,11 +164,11 @@ def animation(
     """
     if not frames or any(frame.ndim != 4 or frame.shape[1] not in (1, 3) for frame in frames):
         raise ShapeError("frames must be one or more batches of images (N, 1 or 3, H, W).")
-    drawn = [_tiled(frame, columns or len(frame), zoom) for frame in frames]
+    drawn = [tiled(frame, columns or len(frame), zoom) for frame in frames]
     return Animation(drawn, [*[milliseconds] * (len(drawn) - 1), rest])
 
 
-def _tiled(batch: Tensor, columns: int, zoom: int) -> Image.Image:
+def tiled(batch: Tensor, columns: int, zoom: int) -> Image.Image:
     """A grid of images with a white gap of one magnified pixel between them."""
     pixels = torch.nn.functional.pad(to_uint8(batch.float()), (0, 1, 0, 1), value=255)
     missing = -len(pixels) % columns

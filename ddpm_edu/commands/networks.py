@@ -1,0 +1,111 @@
+"""Trained networks, by name or by file, with all that is needed to sample from them."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from ddpm_edu import models, schedules
+from ddpm_edu.errors import CheckpointError, ConfigError
+from ddpm_edu.models import pretrained
+from ddpm_edu.schedules import Schedule
+from ddpm_edu.training import TrainConfig, checkpoint, planner
+
+SHORT = {"digits": "digits_unet", "fashion": "fashion_unet"}
+SHAPES = {"digits": (1, 8, 8), "Fashion-MNIST": (1, 28, 28)}  # by the beginning of "data", where a file has no "size"
+
+
+class Trained(NamedTuple):
+    """A network, and what it was trained for."""
+
+    net: nn.Module
+    s: Schedule
+    predicts: str
+    first_t: int
+    shape: tuple[int, ...]  # of an image, (C, H, W)
+    classes: int | None  # None: unconditional
+    label_dropout: float | None  # None: not known
+    name: str
+
+
+def find(given: str) -> Trained:
+    """The network that a command line names: one that the package carries, a file, or the folder of a training.
+
+    In a training's folder it is weights.safetensors, or before there is one the first average of the newest checkpoint.
+    Raises ConfigError, CheckpointError, DataError.
+    """
+    path, name = Path(given), SHORT.get(given, given)
+    known = sorted({*SHORT, *(file.stem for file in pretrained.FOLDER.glob("*.safetensors"))})
+    if given in known and path.exists():
+        raise ConfigError(
+            f"{given!r} is the name of weights that the package carries, and also a path here. "
+            f"Fix: {os.curdir}{os.sep}{given} for the path; for the weights, call this from another folder."
+        )
+    if given in known:
+        return _of_file(*pretrained.load(name), name)
+    if path.is_dir():
+        return _of_folder(path)
+    if not path.exists():
+        raise ConfigError(
+            f"there is no file or folder {given!r}, and no weights of that name; there are {', '.join(known)}. "
+            "Usual cause: another working folder. Fix: one of these, or the folder that was --out of a training."
+        )
+    return _of_file(*pretrained.load(path), path.name)
+
+
+def _of_folder(folder: Path) -> Trained:
+    """What a training has left."""
+    weights = folder / "weights.safetensors"
+    if weights.exists():
+        return _of_file(*pretrained.load(weights), str(weights))
+    found = checkpoint.newest(folder / "checkpoints")
+    if found is None:
+        raise CheckpointError(
+            f"{folder} has neither weights.safetensors nor a checkpoint. Usual cause: not the folder that was --out of "
+            "a training. Fix: that one."
+        )
+    config, averages = TrainConfig.from_json(found.state["config"]), found.state["averages"]["weights"]
+    net = models.UNet(config.net)
+    net.load_state_dict({**found.state["net"], **next(iter(averages.values()))})
+    c, pixels = config.net, planner.size(config)
+    return Trained(
+        net.eval(),
+        schedules.by_name(config.schedule, c.T),
+        config.predicts,
+        1,
+        (c.channels, pixels, pixels),
+        c.classes,
+        config.label_dropout,
+        f"{found.path.name}, the average {next(iter(averages))}",
+    )
+
+
+def _of_file(net: nn.Module, about: dict[str, Any], name: str) -> Trained:
+    """What the metadata of a file say."""
+    s = schedules.by_name(about["schedule"]["family"], about["schedule"]["T"])
+    classes = net.config.classes if isinstance(net, models.UNet) else None
+    first_t = int(about.get("first_t", 1))
+    return Trained(net, s, about["predicts"], first_t, _shape(about, name), classes, _label_dropout(about), name)
+
+
+def _shape(about: dict[str, Any], name: str) -> tuple[int, ...]:
+    if "size" in about:
+        return tuple(about["size"])
+    for beginning, shape in SHAPES.items():
+        if str(about.get("data", "")).startswith(beginning):
+            return shape
+    raise ConfigError(
+        f'{name} does not say how large its images are. Usual cause: a file that models.save wrote without "size". '
+        'Fix: save it again with "size": [channels, height, width] in its configuration.'
+    )
+
+
+def _label_dropout(about: dict[str, Any]) -> float | None:
+    """The share of labels that was hidden in training: 0 means that the label for none was never learned."""
+    training = about.get("training", {})
+    if isinstance(training.get("config"), str):
+        training = json.loads(training["config"])
+    share = training.get("label_dropout")
+    return None if share is None else float(share)
