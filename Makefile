@@ -25,7 +25,7 @@ export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 # where the folder is (a folder that was moved needs its editable install again).
 STAMP := $(VENV)/.ready-$(TORCH)-$(shell pwd | cksum | cut -d' ' -f1)
 
-.PHONY: help lab test course build lint format lock clean
+.PHONY: help lab test course build lint faults format lock clean
 
 help:
 	@echo 'make lab      open the course in JupyterLab (the first time: sets everything up, minutes)'
@@ -34,6 +34,7 @@ help:
 	@echo
 	@echo 'make build    rebuild the notebooks from notebooks/source (overwrites what you wrote in them)'
 	@echo 'make lint     only style and types'
+	@echo 'make faults   500 accidents while training (kills, flipped bits, no room): minutes'
 	@echo 'make format   let ruff lay the code out'
 	@echo 'make lock     choose the pinned versions anew, from the ranges in pyproject.toml'
 	@echo 'make clean    remove the environment and what was built (never your notebooks)'
@@ -54,6 +55,9 @@ lint: $(STAMP)
 	$(PY) -m ruff format --check .
 	@echo '== types =='
 	$(PY) -m mypy
+
+faults: $(STAMP)
+	$(PY) -m tests.training.long_faults $(ARGS)
 
 format: $(STAMP)
 	$(PY) -m ruff check --fix .

@@ -3,13 +3,26 @@
 - the loop: :mod:`loop`, its randomness :mod:`draws`, its state and how it is found again :mod:`state`
 - what it stands on: :mod:`config` and :mod:`presets`, :mod:`checkpoint`, :mod:`ema`, :mod:`precision`,
   :mod:`distributed`, :mod:`interruptions`, :mod:`meter`
+- before and while it runs: :mod:`planner` (what it will need) and :mod:`plan_text`; :mod:`live` and :mod:`tensorboard`
 - for lessons, in the length of a page: :func:`fit`
 """
 
-from ddpm_edu.training import presets
+from ddpm_edu.training import live, plan_text, planner, presets, tensorboard
 from ddpm_edu.training.config import TrainConfig
 from ddpm_edu.training.fit import History, fit
 from ddpm_edu.training.loop import Report, train
 from ddpm_edu.training.randomness import generator
 
-__all__ = ["History", "Report", "TrainConfig", "fit", "generator", "presets", "train"]
+__all__ = [
+    "History",
+    "Report",
+    "TrainConfig",
+    "fit",
+    "generator",
+    "live",
+    "plan_text",
+    "planner",
+    "presets",
+    "tensorboard",
+    "train",
+]

@@ -10,10 +10,10 @@ The file holds tensors, numbers, strings, lists and dicts; the configuration is 
 
 import contextlib
 import errno
+import functools
 import hashlib
 import io
 import os
-import pickle
 import re
 import warnings
 from pathlib import Path
@@ -47,14 +47,15 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int = 3) -> Path:
     """
     if keep < LEAST_KEPT:
         raise ConfigError(f"keep must be >= {LEAST_KEPT}, got {keep}: with one file a damaged one is the end of a run.")
-    path = write(folder, f"step-{step:08d}", ".pt", _bytes({**state, "format": FORMAT, "step": step}))
+    path = write(folder, f"step-{step:08d}", ".pt", encoded(state, step))
     _remove_old(folder, path, keep)
     return path
 
 
 def write(folder: Path, stem: str, suffix: str, content: bytes) -> Path:
     """``content`` in ``folder`` as stem-hash.suffix, whole or not at all. Raises CheckpointError."""
-    path = folder / f"{stem}-{digest(content)}{suffix}"
+    expected = digest(content)
+    path = folder / f"{stem}-{expected}{suffix}"
     part = folder / f".{path.name}.{os.getpid()}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,8 @@ def write(folder: Path, stem: str, suffix: str, content: bytes) -> Path:
             os.fsync(file.fileno())
         part.replace(path)
         _sync_folder(folder)
-        if digest(path.read_bytes()) != digest(content):
+        _remove_parts(folder)
+        if digest(path.read_bytes()) != expected:
             raise CheckpointError(f"{path} does not hold what was written to it. Usual cause: a failing disk.")
     except OSError as cause:
         with contextlib.suppress(OSError):
@@ -105,12 +107,14 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except OSError as cause:
         raise DamagedCheckpointError(f"{path} cannot be read ({cause}).") from cause
     if digest(content) != named.group(2):
-        raise CheckpointError(
+        raise DamagedCheckpointError(
             f"{path.name} is damaged: {len(content):,} bytes, and their hash is not the one in its name."
         )
     try:
         state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as cause:
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as cause:  # torch raises a dozen kinds, by where in a foreign file it gives up
         raise CheckpointError(
             f"{path.name} is no checkpoint of this program, and nothing in it was run: {str(cause)[:200]}"
         ) from cause
@@ -120,15 +124,31 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             f"{path.name} has format {found!r}, and this version of ddpm_edu reads {FORMAT}. Usual cause: a newer one "
             "has written it. Fix: pip install --upgrade ddpm-edu."
         )
+    if state.get("step") != step_of(path):
+        raise CheckpointError(
+            f"{path.name} is by its content of step {state.get('step')!r}. Usual cause: a renamed file."
+        )
     return state
 
 
 def listed(folder: Path) -> list[Path]:
-    """All files in ``folder`` with a checkpoint's name, the newest first; () where there is no such folder."""
+    """All files in ``folder`` with a checkpoint's name, the newest first; none where there is no such folder."""
     if not folder.is_dir():
         return []
     named = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
-    return sorted(named, key=lambda path: (int(path.name.split("-")[1]), path.stat().st_mtime_ns), reverse=True)
+    return sorted(named, key=lambda path: (step_of(path), _version(path)), reverse=True)
+
+
+def step_of(path: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(path.name.split("-")[1])
+
+
+def encoded(state: dict[str, Any], step: int) -> bytes:
+    """``state`` as the bytes of a checkpoint of ``step``."""
+    buffer = io.BytesIO()  # not the path: torch's own writer turns a full disk into another error
+    torch.save({**state, "format": FORMAT, "step": step}, buffer)
+    return buffer.getvalue()
 
 
 def digest(content: bytes) -> str:
@@ -139,30 +159,48 @@ def digest(content: bytes) -> str:
 # ---------------------------------------------------------------- details
 
 
-def _bytes(state: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()  # not the path: torch's own writer turns a full disk into another error
-    torch.save(state, buffer)
-    return buffer.getvalue()
-
-
 def _remove_old(folder: Path, new: Path, keep: int) -> None:
-    """Deletes what is older than the newest ``keep``, and parts that a killed process has left."""
-    for path in listed(folder)[keep:]:
-        if path != new:
+    """Deletes what is older than the newest ``keep`` good ones."""
+    good = 0
+    for path in listed(folder):
+        if good >= keep and path != new:
             with contextlib.suppress(OSError):  # an old file that cannot be deleted is no reason to stop training
                 path.unlink()
+        good += path == new or _is_good(path, _version(path))
+
+
+def _remove_parts(folder: Path) -> None:
+    """Deletes the parts that killed processes have left."""
     for part in folder.glob(".step-*.part"):
         with contextlib.suppress(OSError):
             part.unlink()
 
 
+@functools.lru_cache(maxsize=64)
+def _is_good(path: Path, version: int) -> bool:
+    """Whether the content is that of the name. Each version of a file is read once."""
+    try:
+        return path.name.endswith(f"-{digest(path.read_bytes())}.pt")
+    except OSError:
+        return False
+
+
+def _version(path: Path) -> int:
+    """When the file was written; 0 where another process has just deleted it."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def _sync_folder(folder: Path) -> None:
-    """Makes the new name itself survive a power cut, where the system can do that (not on Windows)."""
+    """Makes the new name itself survive a power cut, where the system can do that (Windows and some disks cannot)."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
     finally:
         os.close(handle)
 

@@ -1,22 +1,28 @@
 """One training as a frozen record: what runs, what stands in checkpoints, what a resumed run is held to."""
 
+import difflib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from ddpm_edu import schedules
 from ddpm_edu.errors import ConfigError
 from ddpm_edu.models import UNetConfig
 from ddpm_edu.parameterization import PARAMETERIZATIONS
+from ddpm_edu.training.ema import gamma_of
 
 DATA = ("digits", "fashion_mnist", "cifar10", "folder")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DECAYS = ("constant", "cosine")
 WEIGHTS = ("uniform", "min_snr")
-FREE = frozenset({"steps", "save_every", "sample_every", "log_every", "keep", "poll_every"})
-"""What a resumed run may change unasked: how long it goes on and what it writes, not what it learns."""
+FREE = frozenset({"steps", "save_every", "snapshot_every", "sample_every", "log_every", "keep", "poll_every"})
+"""What a resumed run may change unasked: how long it goes on and what it writes, not what it learns.
+
+(Not the steps of a run whose rate falls along a cosine, which ends with the last of them.)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +58,21 @@ class TrainConfig:
 
     save_every: int = 5000
     keep: int = 3  # checkpoints
+    snapshot_every: int = 0  # keep the averages of ema_widths, for ddpm_edu.training.posthoc; 0: none
     sample_every: int = 0  # a sheet of samples from the EMA; 0: none
     log_every: int = 50
     poll_every: int = 20  # on a GPU: steps between two looks at whether all is finite
 
     def __post_init__(self) -> None:
         for name in ("betas", "ema", "ema_widths"):  # lists come from JSON
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            given = getattr(self, name)
+            if not isinstance(given, tuple | list):
+                raise ConfigError(f"{name} must be a tuple of numbers, got {given!r}. Fix: ({given!r},) for one.")
+            object.__setattr__(self, name, tuple(given))
         self._check_words()
+        self._check_counts()
         self._check_numbers()
+        self._check_averages()
         self._check_together()
 
     def to_json(self) -> str:
@@ -71,7 +83,7 @@ class TrainConfig:
     def from_json(cls, text: str) -> "TrainConfig":
         """The other way. Raises ConfigError for what is no such JSON, or has settings unknown to this version."""
         try:
-            settings = dict(json.loads(text))
+            settings: dict[str, Any] = {**json.loads(text)}  # a TypeError for what is no dict
             net = UNetConfig.from_dict(settings.pop("net", {}))
         except (ValueError, TypeError, AttributeError) as cause:
             raise ConfigError(f"this is no training configuration: {cause}.") from cause
@@ -80,9 +92,9 @@ class TrainConfig:
 
     def changed(self, settings: dict[str, Any]) -> "TrainConfig":
         """With ``settings`` by name, those of the network as "net.width". Raises ConfigError for an unknown name."""
+        _check_known(settings)
         of_net = {key.removeprefix("net."): value for key, value in settings.items() if key.startswith("net.")}
         own = {key: value for key, value in settings.items() if not key.startswith("net.")}
-        _check_known(own)
         return replace(self, net=UNetConfig.from_dict({**self.net.to_dict(), **of_net}), **own)
 
     def differences(self, other: "TrainConfig") -> dict[str, tuple[Any, Any]]:
@@ -113,17 +125,27 @@ class TrainConfig:
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
+                near = _nearest(getattr(self, name), allowed)
+                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.{near}")
         for name in ("flip", "ema_warmup", "compile", "checkpointing", "deterministic"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}.")
 
-    def _check_numbers(self) -> None:
+    def _check_counts(self) -> None:
         least = {"steps": 1, "batch": 1, "accumulate": 1, "warmup": 0, "seed": 0, "save_every": 1, "keep": 2}
-        for name, low in {**least, "sample_every": 0, "log_every": 1, "poll_every": 1}.items():
+        least |= {"snapshot_every": 0, "sample_every": 0, "log_every": 1, "poll_every": 1}
+        for name, low in (least if self.size is None else least | {"size": 1}).items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
                 raise ConfigError(f"{name} must be an integer >= {low}, got {value!r}.")
+            object.__setattr__(self, name, int(value))  # NumPy's are no JSON
+
+    def _check_numbers(self) -> None:
+        numbers = {"lr": (self.lr,), "clip": () if self.clip is None else (self.clip,)}
+        shares = {"label_dropout": (self.label_dropout,), "betas": self.betas, "ema": self.ema}
+        for name, values in {**numbers, **shares, "ema_widths": self.ema_widths}.items():
+            if not all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
+                raise ConfigError(f"{name} must be a number (or several), got {getattr(self, name)!r}.")
         ranges = {
             "lr": (0, 1, self.lr),
             "clip": (0, math.inf, 1.0 if self.clip is None else self.clip),
@@ -131,34 +153,61 @@ class TrainConfig:
         for name, (low, high, value) in ranges.items():
             if not low < value < high:
                 raise ConfigError(f"{name} must lie between {low} and {high}, got {value!r}.")
-        shares = {"label_dropout": (self.label_dropout,), "betas": self.betas, "ema": self.ema}
         for name, values in shares.items():
             if not all(0 <= value < 1 for value in values):
                 raise ConfigError(
                     f"{name} must lie in [0, 1), got {getattr(self, name)!r}. Usual cause: a percentage (99.99 for "
                     "0.9999). Fix: a share."
                 )
+
+    def _check_averages(self) -> None:
         if len(self.betas) != 2 or not self.ema:
             raise ConfigError(f"betas are two numbers and ema at least one, got {self.betas!r} and {self.ema!r}.")
+        if len(set(self.ema)) < len(self.ema) or len(set(self.ema_widths)) < len(self.ema_widths):
+            raise ConfigError(f"an average stands twice in ema={self.ema!r} or ema_widths={self.ema_widths!r}.")
+        for width in self.ema_widths:
+            gamma_of(width)
+        if self.snapshot_every and not self.ema_widths:
+            raise ConfigError(
+                f"snapshot_every={self.snapshot_every} keeps the averages of ema_widths, and there are none. "
+                "Fix: ema_widths=(0.05, 0.1), or snapshot_every=0."
+            )
 
     def _check_together(self) -> None:
-        if (self.data == "folder") != (self.folder is not None and self.size is not None):
+        given = (self.folder is not None, self.size is not None)
+        if given != (self.data == "folder",) * 2:
             raise ConfigError(
                 'data="folder" needs folder= (a path) and size= (pixels a side), other data have their own; got '
                 f"data={self.data!r}, folder={self.folder!r}, size={self.size!r}."
             )
+        if not isinstance(self.net, UNetConfig) or not isinstance(self.folder, str | None):
+            raise ConfigError(
+                f"net must be a UNetConfig and folder a string (both stand in checkpoints), got {self.net!r} and "
+                f"{self.folder!r}."
+            )
+        if self.net.tokens or self.net.extra_channels or self.net.outputs != self.net.channels:
+            raise ConfigError(
+                "this training tells a network x_t, t and labels, and learns no variance; got tokens="
+                f"{self.net.tokens}, extra_channels={self.net.extra_channels}, out_channels={self.net.out_channels}. "
+                "Fix: a network without them, or a loop of your own around losses.simple."
+            )
         if self.label_dropout and self.net.classes is None:
             raise ConfigError("label_dropout hides labels, and this network takes none. Fix: net.classes=10.")
         if self.accumulate > self.batch:
-            raise ConfigError(f"a batch of {self.batch} cannot be cut into {self.accumulate} parts.")
+            raise ConfigError(
+                f"a batch of {self.batch} cannot be cut into {self.accumulate} parts. Fix: accumulate={self.batch} or "
+                "less."
+            )
 
 
 def _check_known(settings: dict[str, Any]) -> None:
-    import difflib
-
-    names = [f.name for f in fields(TrainConfig)]
+    names = [f.name for f in fields(TrainConfig) if f.name != "net"] + [f"net.{f.name}" for f in fields(UNetConfig)]
     for name in settings:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise ConfigError(f"a training has no setting {name!r}; it has {', '.join(names)}.{hint}")
+            near = _nearest(name, names)
+            raise ConfigError(f"a training has no setting {name!r}; it has {', '.join(names)}.{near}")
+
+
+def _nearest(given: object, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(given), names, n=2, cutoff=0.5)
+    return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -4,6 +4,7 @@ The network between the processes has no password: use it where every machine on
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +45,15 @@ class Team:
             dist.all_reduce(values)
         return values
 
+    def same(self, value: int) -> bool:
+        """Whether all processes have the same ``value``. All must ask."""
+        if self.world == 1:
+            return True
+        ends = torch.tensor([value, -value], device=self.device)
+        dist.all_reduce(ends, dist.ReduceOp.MAX)
+        largest, smallest = ends[0].item(), -ends[1].item()
+        return largest == smallest
+
     def wait(self) -> None:
         """Until all are here."""
         if self.world > 1:
@@ -52,9 +62,12 @@ class Team:
 
 @contextmanager
 def together(device: str | torch.device | None = None) -> Iterator[Team]:
-    """The team that torchrun's environment describes, or a team of one. Raises ConfigError for a missing device."""
-    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    own = pick_device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    """The team that torchrun's environment describes, or a team of one.
+
+    Raises ConfigError for a missing device, and for an environment that describes no team.
+    """
+    rank, world, local_rank = _whereabouts()
+    own = pick_device(device, local_rank)
     if own.type == "cuda":
         torch.cuda.set_device(own)
     if world == 1:
@@ -62,18 +75,58 @@ def together(device: str | torch.device | None = None) -> Iterator[Team]:
         return
     dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
-        yield Team(rank, world, own)
+        with warnings.catch_warnings():
+            if rank:
+                warnings.simplefilter("ignore", UserWarning)  # the main process says it once for all
+            yield Team(rank, world, own)
     finally:
         dist.destroy_process_group()
 
 
 def pick_device(wanted: str | torch.device | None, local_rank: int = 0) -> torch.device:
-    """``wanted``, checked; or this process's GPU, or the CPU where there is none. Raises ConfigError."""
+    """``wanted``, checked; None is a GPU where there is one, else the CPU. Of several GPUs each process has its own.
+
+    Raises ConfigError.
+    """
     gpus = torch.cuda.device_count()
-    if wanted is None:
-        return torch.device("cuda", local_rank) if gpus else torch.device("cpu")
-    device = torch.device(wanted)
-    if device.type == "cuda" and (device.index or 0) >= gpus:
+    device = torch.device("cuda" if gpus else "cpu") if wanted is None else _named(wanted)
+    if device.type != "cuda":
+        return device
+    device = torch.device("cuda", local_rank if device.index is None else device.index)
+    if device.index >= gpus:
         there = f"there are cuda:0 to cuda:{gpus - 1}" if gpus else "there is no CUDA GPU"
-        raise ConfigError(f"{device} is asked for, and {there}. Fix: device=None takes what there is.")
+        raise ConfigError(
+            f"{device} is asked for, and {there}. Usual cause: more processes than GPUs. Fix: as many as there are, or "
+            "device=None, which takes what there is."
+        )
     return device
+
+
+def _named(wanted: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(wanted)
+    except (RuntimeError, TypeError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"a device is called cpu, cuda, cuda:1 or mps, got {wanted!r}. Fix: device=None.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("mps is asked for, and this is no Mac whose GPU torch can use. Fix: device=None.")
+    return device
+
+
+def _whereabouts() -> tuple[int, int, int]:
+    """Number of this process, number of processes, number on this machine, as torchrun tells them."""
+    told = {name: os.environ.get(name) for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")}
+    if told["WORLD_SIZE"] in (None, "1"):
+        return 0, 1, int(os.environ.get("LOCAL_RANK", 0))
+    missing = [name for name, value in told.items() if value is None]
+    numbers = [told["WORLD_SIZE"], told["RANK"], os.environ.get("LOCAL_RANK", "0")]
+    if missing or not all(number and number.isdecimal() for number in numbers):
+        raise ConfigError(
+            f"the environment says that this is one of several processes, and not which: {told}. Usual cause: a "
+            "variable left over, or set by a cluster. Fix: start it by torchrun, or unset WORLD_SIZE to train alone."
+        )
+    world, rank, local_rank = (int(number or 0) for number in numbers)
+    if rank >= world:
+        raise ConfigError(f"RANK={rank} of WORLD_SIZE={world}: it counts from 0. Fix: start it by torchrun.")
+    return rank, world, local_rank

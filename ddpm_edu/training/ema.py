@@ -126,7 +126,12 @@ def warn_if_slow(rates: dict[str, Rate], steps: int) -> None:
 def rates(decays: Sequence[float], warmup: bool, widths: Sequence[float] = ()) -> dict[str, Rate]:
     """The averages of a configuration by name: "0.9999" for a decay, "power 0.1" for a width of EDM2's."""
     kind = warmed_up if warmup else constant
-    return {f"{d:g}": kind(d) for d in decays} | {f"power {w:g}": power(w) for w in widths}
+    return {f"{d}": kind(d) for d in decays} | {power_name(w): power(w) for w in widths}
+
+
+def power_name(width: float | str) -> str:
+    """What the power-function average of this width is called."""
+    return f"power {width}"
 
 
 def _copies(net: nn.Module) -> dict[str, Tensor]:

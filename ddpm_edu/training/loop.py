@@ -6,6 +6,7 @@ command again. On a GPU nothing here waits for the device, except every ``poll_e
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -19,7 +20,7 @@ from ddpm_edu import cpu, losses
 from ddpm_edu.data import to_model_range
 from ddpm_edu.errors import NonFiniteLossError
 from ddpm_edu.forward import sent
-from ddpm_edu.training import draws, samples
+from ddpm_edu.training import draws, posthoc, samples
 from ddpm_edu.training.config import TrainConfig
 from ddpm_edu.training.distributed import together
 from ddpm_edu.training.interruptions import StopRequest
@@ -55,12 +56,13 @@ def train(
     NonFiniteLossError before an update with NaN, and torch's own OutOfMemoryError with advice.
     """
     cpu.keep_memory()
-    with together(device) as team, StopRequest() as stop, _own_randomness(team.device), _advice_on_memory(config):
+    with together(device) as team, StopRequest() as stop, _surroundings(config, team.device):
         run = start(config, Path(out), team, resume, allow)
         images = _resident(run)
         if run.step == 0:
             run.save()  # a full disk or a wrong folder shows now, not after the first hours
         log = Log(Path(out) / "log.jsonl")
+        _settle(run, images)
         with tqdm(total=config.steps, initial=run.step, disable=not (progress and team.is_main), unit="step") as bar:
             while run.step < config.steps:
                 if one_step(run, images):
@@ -82,35 +84,45 @@ def train(
 
 def one_step(run: Run, images: Tensor) -> bool:
     """One update of the weights and their averages; False where fp16 overflowed and only its scale has changed."""
-    c, team = run.config, run.team
     for group in run.optimiser.param_groups:
-        group["lr"] = c.lr_at(run.step)
+        group["lr"] = run.config.lr_at(run.step)
+    run.optimiser.zero_grad(set_to_none=True)
+    _backward(run, images)
+    return _update(run)
+
+
+def _backward(run: Run, images: Tensor) -> None:
+    """Adds up the gradients of a step: over the parts of this process, then over processes."""
+    c, team = run.config, run.team
     shape, n = tuple(images.shape[1:]), len(images)
     drawn = draws.draw(c.seed, run.step, c.batch, n, run.s.T, shape, c.label_dropout, team.device)
     parts = draws.rows(c.batch, team.rank, team.world, c.accumulate)
-    run.optimiser.zero_grad(set_to_none=True)
     for number, rows in enumerate(parts):
         draws.seed_dropout(c.seed, run.step, team.rank, number)
         with _gradients_shared(run, number == len(parts) - 1):
             loss = loss_of(run, images, draws.Draws(*(values[rows.to(values.device)] for values in drawn)))
             # Gradients are averaged over processes, so this is the sum over all samples, over their number
-            run.scaler.scale(loss.sum() * (team.world / c.batch)).backward()
-    return _update(run)
+            run.scaler.scale(_seen_in_the_gradient(loss.sum() * (team.world / c.batch))).backward()
 
 
 def loss_of(run: Run, images: Tensor, drawn: draws.Draws) -> Tensor:
-    """The loss of each sample, float32 (n,): DDPM, Eq. 14, with the configuration's weight."""
+    """The loss of each sample (n,), in float32 at least: DDPM, Eq. 14, with the configuration's weight."""
     x0, labels = _batch(run, images, drawn)
     condition = {} if labels is None else {"labels": labels}
 
     def net(x_t: Tensor, t: Tensor) -> Tensor:
         with run.precision.autocast():
             out: Tensor = run.model(x_t, t, **condition)
-        return out.float()
+        return out.to(torch.promote_types(out.dtype, torch.float32))
 
     loss = losses.simple(net, run.s, x0, drawn.t, drawn.noise, run.config.predicts, run.weight)
     run.meter.add(drawn.t, loss)
     return loss
+
+
+def _seen_in_the_gradient(loss: Tensor) -> Tensor:
+    """``loss``; where it is not finite, neither is its gradient: so every process learns of it, and none waits."""
+    return loss * torch.where(loss.isfinite(), 1.0, torch.nan)
 
 
 def _batch(run: Run, images: Tensor, drawn: draws.Draws) -> tuple[Tensor, Tensor | None]:
@@ -153,8 +165,10 @@ def _update(run: Run) -> bool:
 
 
 def _look(run: Run, log: Log, bar: Any) -> None:
-    """After a step: log line, sheet of samples, checkpoint, each where its time has come."""
+    """After a step: log line, sheet of samples, snapshot, checkpoint, each where its time has come."""
     c = run.config
+    if any(every and run.step % every == 0 for every in (c.log_every, c.sample_every, c.snapshot_every, c.save_every)):
+        run.finite.check(run.meter, run.folder)
     if run.step % c.log_every == 0 or run.step == c.steps:
         read = run.meter.read(run.team.sum(run.meter.sums), run.team.sum(run.meter.counts))
         run.meter.clear()
@@ -164,9 +178,20 @@ def _look(run: Run, log: Log, bar: Any) -> None:
             bar.set_postfix_str(f"loss {read['loss']:.4f} [{quarters}], {read['images_per_second']:.0f} images/s")
     if c.sample_every and run.step % c.sample_every == 0 and run.team.is_main:
         samples.write(run)
+    if c.snapshot_every and run.step % c.snapshot_every == 0 and run.team.is_main:
+        posthoc.write(run.folder, run.step, run.averages)
     if run.step % c.save_every == 0:
-        run.finite.check(run.meter, run.folder)
         run.save()
+
+
+def _settle(run: Run, images: Tensor) -> None:
+    """With many processes, one backward pass for nothing. After its first, DistributedDataParallel packs the gradients
+    anew, and with three or more the order in which they are summed depends on that: a run that goes on must not begin
+    with another packing than the one it had when it was killed.
+    """
+    if run.team.world > 1:
+        _backward(run, images)
+        run.meter.clear()
 
 
 def _asked_to_stop(run: Run, stop: StopRequest) -> bool:
@@ -191,10 +216,33 @@ def _gradients_shared(run: Run, last: bool) -> contextlib.AbstractContextManager
 
 
 @contextlib.contextmanager
+def _surroundings(config: TrainConfig, device: torch.device) -> Any:
+    """What a run asks of torch, put back when it is over, and advice where it fails."""
+    with _own_randomness(device), _repeatable(config.deterministic), _advice_on_memory(config):
+        yield
+
+
+@contextlib.contextmanager
 def _own_randomness(device: torch.device) -> Any:
     """Leaves torch's own generators as they were: a notebook's next cell draws what it would have drawn."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
+
+
+@contextlib.contextmanager
+def _repeatable(wanted: bool) -> Any:
+    """Where it is ``wanted``, only kernels that give the same bits each time; afterwards what was allowed before."""
+    before, only_warned = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS asks for, at its first use
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=only_warned)
 
 
 @contextlib.contextmanager

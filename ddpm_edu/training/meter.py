@@ -45,7 +45,8 @@ class Meter:
 
 
 class Finite:
-    """Whether every gradient so far was finite. Once one was not, ``flag`` stays 1, and no step changes the weights.
+    """Whether all gradients (and losses, which show in them) were finite. Else ``flag`` stays 1, and no step changes
+    the weights.
 
     The optimiser reads the flag on the device (as it reads GradScaler's), so that nobody has to wait for it: the host
     may look steps later and still find the weights as they were before the first bad step.
@@ -75,19 +76,22 @@ class Finite:
 
 
 class Log:
-    """Lines of JSON in a file, one an event; a run that goes on appends."""
+    """Lines of JSON in a file, one an event; a run that goes on appends, on a line of its own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        cut_short = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")  # by a kill
+        self._first = "\n" if cut_short else ""
 
     def write(self, **event: Any) -> None:
         """One line, flushed."""
         with self.path.open("a") as file:
-            file.write(json.dumps(event) + "\n")
+            file.write(self._first + json.dumps(event) + "\n")
+        self._first = ""
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The events of a log; a last line that a kill cut short is left out, of a repeated step the last counts."""
+    """The events of a log; lines that a kill cut short are left out, of a repeated step the last counts."""
     events: dict[tuple[Any, Any], dict[str, Any]] = {}
     for line in path.read_text().splitlines() if path.exists() else []:
         try:

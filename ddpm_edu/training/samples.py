@@ -24,7 +24,8 @@ def write(run: Run) -> Path:
     denoise = parameterization.denoiser(net, run.s, run.config.predicts, clip, 1, **labels)
     shape = (n, *run.images.images.shape[1:])
     noise = on_device(run.team.device, run.config.seed, SHEET)
-    made = sampling.sample(denoise, run.s, shape, "dpmpp_2m", STEPS, generator=noise, device=run.team.device)
+    steps = min(STEPS, run.s.T)
+    made = sampling.sample(denoise, run.s, shape, "dpmpp_2m", steps, generator=noise, device=run.team.device)
     path = run.folder / "samples" / f"step-{run.step:08d}.png"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(plots.images(made.cpu(), columns=COLUMNS, size=0.8).png())

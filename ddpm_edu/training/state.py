@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ddpm_edu import __version__, data, losses, models, schedules
@@ -45,6 +46,7 @@ class Run:
     finite: Finite
     fingerprint: str  # of the data
     step: int = 0
+    saved: int | None = None  # the step of the newest checkpoint
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, and what a reader of the file wants to know."""
@@ -59,22 +61,26 @@ class Run:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The other way."""
+        """The other way, under the configuration of now. Raises KeyError, RuntimeError, ConfigError for another net."""
         self.net.load_state_dict(state["net"])
         self.averages.load_state_dict(state["averages"])
         self.optimiser.load_state_dict(state["optimiser"])
+        for group in self.optimiser.param_groups:
+            group["betas"] = self.config.betas  # the optimiser's state brings those of then
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
-        self.step = int(state["step"])
+        self.step = self.saved = int(state["step"])
 
     def save(self) -> Path | None:
-        """Writes a checkpoint, in the main process. Raises CheckpointError."""
-        if not self.team.is_main:
+        """Writes a checkpoint, in the main process, unless there is one of this step. Raises CheckpointError."""
+        if not self.team.is_main or self.saved == self.step:
             return None
-        return checkpoint.save(self.folder / "checkpoints", self.step, self.state_dict(), self.config.keep)
+        path = checkpoint.save(self.folder / "checkpoints", self.step, self.state_dict(), self.config.keep)
+        self.saved = self.step
+        return path
 
     def export(self) -> Path | None:
-        """Writes the first average as weights.safetensors, which models.load and the command line read."""
+        """Writes the first average as weights.safetensors, which models.load reads. Raises CheckpointError."""
         if not self.team.is_main:
             return None
         c, path = self.config, self.folder / "weights.safetensors"
@@ -88,8 +94,15 @@ class Run:
             "size": list(self.images.images.shape[1:]),
             "training": {"config": c.to_json(), "step": self.step, "average": next(iter(self.averages.rates))},
         }
-        models.save(part, self.averages.net(self.net, next(iter(self.averages.rates))), about)
-        part.replace(path)
+        try:
+            models.save(part, self.averages.net(self.net, next(iter(self.averages.rates))), about)
+            part.replace(path)
+        except (OSError, SafetensorError) as cause:
+            part.unlink(missing_ok=True)
+            raise CheckpointError(
+                f"{path} could not be written: {cause}. The checkpoints are whole. Fix: make room, then run the same "
+                "command again: it only writes this file."
+            ) from cause
         return path
 
 
@@ -103,6 +116,12 @@ def start(config: TrainConfig, folder: Path, team: Team, resume: str = "auto", a
         raise ConfigError(f"resume must be one of {', '.join(RESUME)}, got {resume!r}.")
     run = _fresh(config, folder, team)
     found = checkpoint.newest(folder / "checkpoints", team.device)
+    if not team.same(-1 if found is None else found.state["step"]):  # also: nobody writes before all have looked
+        raise CheckpointError(
+            f"the {team.world} processes do not find the same checkpoint in {folder / 'checkpoints'}; this one finds "
+            f"{None if found is None else found.path.name}. Usual cause: machines that do not share this folder. "
+            "Fix: one on a disk that all of them see."
+        )
     if found is None and resume == "must":
         raise CheckpointError(
             f'there is no checkpoint in {folder / "checkpoints"}, and resume="must". Usual cause: another --out than '
@@ -111,9 +130,7 @@ def start(config: TrainConfig, folder: Path, team: Team, resume: str = "auto", a
     if found is not None and resume == "never":
         raise CheckpointError(f'{found.path} is there, and resume="never". Fix: another folder, or resume="auto".')
     if found is not None:
-        _check_same(config, TrainConfig.from_json(found.state["config"]), allow)
-        _check_data(run.fingerprint, found.state["data"], found.path)
-        run.load_state_dict(found.state)
+        _go_on(run, found, allow)
     return run
 
 
@@ -166,7 +183,7 @@ def _fresh(config: TrainConfig, folder: Path, team: Team) -> Run:
     averages, held = ema.Averages(net, rates), fingerprint(images)
     if config.compile:
         net.compile()
-    model = nn.parallel.DistributedDataParallel(net, broadcast_buffers=False) if team.world > 1 else net
+    model = nn.parallel.DistributedDataParallel(net) if team.world > 1 else net
     return Run(
         config,
         team,
@@ -186,8 +203,29 @@ def _fresh(config: TrainConfig, folder: Path, team: Team) -> Run:
     )
 
 
+def _go_on(run: Run, found: checkpoint.Loaded, allow: Collection[str]) -> None:
+    """Puts ``run`` where the checkpoint stands. Raises CheckpointError where that belongs to another run."""
+    try:
+        saved, data_then = TrainConfig.from_json(found.state["config"]), found.state["data"]
+    except (KeyError, TypeError, ConfigError) as cause:
+        raise CheckpointError(f"{found.path.name} is of no training that this version knows: {cause}") from cause
+    _check_same(run.config, saved, allow)
+    _check_data(run.fingerprint, data_then, found.path)
+    try:
+        run.load_state_dict(found.state)
+    except torch.OutOfMemoryError:
+        raise
+    except (KeyError, TypeError, RuntimeError, ConfigError) as cause:
+        raise CheckpointError(
+            f"{found.path.name} does not fit this run: {' '.join(str(cause).split())[:300]} ... Usual cause: another "
+            "network or other averages, which cannot be allowed. Fix: the settings of then, or another folder for a "
+            "new run."
+        ) from cause
+
+
 def _check_same(config: TrainConfig, saved: TrainConfig, allow: Collection[str]) -> None:
-    different = {k: v for k, v in config.differences(saved).items() if k not in FREE and k not in allow}
+    free = FREE - {"steps"} if config.decay == "cosine" else FREE  # a cosine ends at the last step: it would move
+    different = {k: v for k, v in config.differences(saved).items() if k not in free and k not in allow}
     if different:
         rows = "\n".join(
             f"  {name}: now {now!r}, in the checkpoint {then!r}" for name, (now, then) in different.items()
