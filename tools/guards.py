@@ -19,6 +19,10 @@ LONGEST = 15  # lines of code, without comments and empty lines; what is longer 
 LONGEST_EXERCISE = 30
 MAGICS = re.compile(r"^%(config InlineBackend\.\w+ *=|matplotlib inline\b)")
 SCRIPTS = {"application/javascript", "application/vnd.jupyter.widget-state+json"}
+MARKUP = {"text/html", "text/markdown", "image/svg+xml"}
+ACTIVE = re.compile(
+    r"<\s*(script|iframe|object|embed|applet|form|base|meta|link)\b|<[^>]*\son[a-z]+\s*=|javascript\s*:", re.I
+)
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # How ipywidgets describe themselves in plain text: "VBox(children=(...))", "IntSlider(value=3, ...)".
 WIDGET_TEXT = re.compile(r"^\w*(Box|Slider|Dropdown|Image|HTML|Button|Text|Tab|Output|Widget|Play)\(.*\)$", re.S)
@@ -111,13 +115,16 @@ def widgets_have_pictures(notebook: NotebookNode) -> list[str]:
 
 
 def runs_no_scripts(notebook: NotebookNode) -> list[str]:
-    """JavaScript in an output is dead or dangerous, depending on where the page is read."""
-    return [
+    """JavaScript on a page is dead or dangerous, depending on where it is read; so is a page within the page."""
+    faults = [
         f"{name(cell)} stores JavaScript"
         for cell in code(notebook)
         for out in cell.outputs
-        if SCRIPTS & set(out.get("data", {})) or "<script" in out.get("data", {}).get("text/html", "").lower()
+        if SCRIPTS & set(out.get("data", {}))
+        or any(ACTIVE.search(str(content)) for mime, content in out.get("data", {}).items() if mime in MARKUP)
     ]
+    prose = [cell for cell in notebook.cells if cell.cell_type != "code" and ACTIVE.search(cell.source)]
+    return faults + [f"{name(cell)} holds JavaScript" for cell in prose]
 
 
 def uses_no_shell(notebook: NotebookNode) -> list[str]:

@@ -4,6 +4,7 @@
 - what it stands on: :mod:`config` and :mod:`presets`, :mod:`checkpoint`, :mod:`ema`, :mod:`precision`,
   :mod:`distributed`, :mod:`interruptions`, :mod:`meter`
 - before and while it runs: :mod:`planner` (what it will need) and :mod:`plan_text`; :mod:`live` and :mod:`tensorboard`
+- where a network does not fit on one GPU: :mod:`sharded`
 - for lessons, in the length of a page: :func:`fit`
 """
 

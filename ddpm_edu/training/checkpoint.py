@@ -16,6 +16,7 @@ import io
 import os
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,6 +111,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise DamagedCheckpointError(
             f"{path.name} is damaged: {len(content):,} bytes, and their hash is not the one in its name."
         )
+    _check_unpacked_size(path, content)
     try:
         state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except (MemoryError, torch.OutOfMemoryError):
@@ -157,6 +159,20 @@ def digest(content: bytes) -> str:
 
 
 # ---------------------------------------------------------------- details
+
+
+def _check_unpacked_size(path: Path, content: bytes) -> None:
+    """torch packs without compressing: what unpacks to more than it is wants our memory. Raises CheckpointError."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except Exception:  # no zip, or a strange one: torch says what it is
+        return
+    if unpacked > len(content):
+        raise CheckpointError(
+            f"{path.name} is no checkpoint of this program: {len(content):,} bytes that unpack to {unpacked:,}. "
+            "Usual cause: a file that means harm."
+        )
 
 
 def _remove_old(folder: Path, new: Path, keep: int) -> None:

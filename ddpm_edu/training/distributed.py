@@ -110,7 +110,7 @@ def _named(wanted: str | torch.device) -> torch.device:
     if device is None or device.type not in ("cpu", "cuda", "mps"):
         raise ConfigError(f"a device is called cpu, cuda, cuda:1 or mps, got {wanted!r}. Fix: device=None.")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("mps is asked for, and this is no Mac whose GPU torch can use. Fix: device=None.")
+        raise ConfigError(f"{wanted} is asked for, and this is no Mac whose GPU torch can use. Fix: device=None.")
     return device
 
 
@@ -118,7 +118,7 @@ def _whereabouts() -> tuple[int, int, int]:
     """Number of this process, number of processes, number on this machine, as torchrun tells them."""
     told = {name: os.environ.get(name) for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")}
     if told["WORLD_SIZE"] in (None, "1"):
-        return 0, 1, int(os.environ.get("LOCAL_RANK", 0))
+        return 0, 1, 0
     missing = [name for name, value in told.items() if value is None]
     numbers = [told["WORLD_SIZE"], told["RANK"], os.environ.get("LOCAL_RANK", "0")]
     if missing or not all(number and number.isdecimal() for number in numbers):

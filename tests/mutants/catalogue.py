@@ -6,6 +6,7 @@ from tests.mutants import (
     in_classifier,
     in_core,
     in_data,
+    in_distributed,
     in_forward,
     in_grids,
     in_guidance,
@@ -18,6 +19,9 @@ from tests.mutants import (
     in_schedules,
     in_solvers,
     in_steps,
+    in_training,
+    in_training_averages,
+    in_training_files,
 )
 
 ALL: tuple[Mutant, ...] = (
@@ -37,4 +41,8 @@ ALL: tuple[Mutant, ...] = (
     *in_data.MUTANTS,
     *in_models.MUTANTS,
     *in_metrics.MUTANTS,
+    *in_training.MUTANTS,
+    *in_training_files.MUTANTS,
+    *in_training_averages.MUTANTS,
+    *in_distributed.MUTANTS,
 )
