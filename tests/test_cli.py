@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -408,6 +409,25 @@ def test_sample_refuses(options, message, run_folder, tmp_path, monkeypatch):
     refused = run("sample", "--quiet", *(part for pair in given.items() for part in pair), code=2).stderr
     assert message in refused
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"schedule": {"family": "linear"}},
+        {"schedule": 7},
+        {"first_t": "one"},
+        {"training": {"config": "{"}},
+        {"training": {"label_dropout": "much"}},
+        {"training": 3},
+    ],
+    ids=str,
+)
+def test_sample_refuses_a_file_whose_metadata_make_no_sense(plain_folder, tmp_path, nonsense):
+    net, about = models.load(plain_folder / "weights.safetensors")
+    models.save(tmp_path / "odd.safetensors", net, {**about, **nonsense})
+    said = draw(tmp_path, checkpoint=tmp_path / "odd.safetensors", code=2).stderr
+    assert re.match(r"error: odd\.safetensors: its metadata (make no sense|say)", said), said
 
 
 def test_sample_refuses_labels_where_there_are_none(plain_folder):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ddpm_edu import models, schedules
-from ddpm_edu.errors import CheckpointError, ConfigError
+from ddpm_edu.errors import CheckpointError, ConfigError, DataError
 from ddpm_edu.models import pretrained
 from ddpm_edu.schedules import Schedule
 from ddpm_edu.training import TrainConfig, checkpoint, planner
@@ -83,11 +83,17 @@ def _of_folder(folder: Path) -> Trained:
 
 
 def _of_file(net: nn.Module, about: dict[str, Any], name: str) -> Trained:
-    """What the metadata of a file say."""
-    s = schedules.by_name(about["schedule"]["family"], about["schedule"]["T"])
+    """What the metadata of a file say. Raises DataError where they make no sense."""
     classes = net.config.classes if isinstance(net, models.UNet) else None
-    first_t = int(about.get("first_t", 1))
-    return Trained(net, s, about["predicts"], first_t, _shape(about, name), classes, _label_dropout(about), name)
+    try:
+        s = schedules.by_name(about["schedule"]["family"], about["schedule"]["T"])
+        first_t, dropout = int(about.get("first_t", 1)), _label_dropout(about)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as cause:
+        raise DataError(
+            f"{name}: its metadata make no sense ({cause!r}). Usual cause: a file of another program, or one edited by "
+            "hand. Fix: make it again with models.save or a training."
+        ) from cause
+    return Trained(net, s, about["predicts"], first_t, _shape(about, name), classes, dropout, name)
 
 
 def _shape(about: dict[str, Any], name: str) -> tuple[int, ...]:

@@ -112,6 +112,8 @@ def start(config: TrainConfig, folder: Path, team: Team, resume: str = "auto", a
     ``resume``: "auto" goes on where there is something to go on from, "must" refuses to begin anew, "never" to go on.
     ``allow``: settings that may differ from those of the checkpoint. Raises ConfigError, CheckpointError, DataError.
     """
+    if isinstance(allow, str):
+        allow = allow.split(",")  # a string is a collection of letters, and "ema" is in "ema_warmup"
     if resume not in RESUME:
         raise ConfigError(f"resume must be one of {', '.join(RESUME)}, got {resume!r}.")
     run = _fresh(config, folder, team)

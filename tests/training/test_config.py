@@ -136,6 +136,7 @@ NUMBERS = {
     ("warmup", -1): "warmup must be an integer >= 0, got -1",
     ("seed", -1): "seed must be",
     ("seed", 0.5): "seed must be",
+    ("seed", 2**70): "seed must be below",
     ("keep", 1): "keep must be an integer >= 2, got 1",
     ("save_every", 0): "save_every must be an integer >= 1, got 0",
     ("sample_every", -1): "sample_every must be an integer >= 0",

@@ -72,6 +72,12 @@ def test_only_the_rest_is_in_the_table_where_some_are_allowed(out):
     assert "batch: now 16" in str(error.value) and "lr: now" not in str(error.value)
 
 
+def test_allowed_in_one_string_as_on_the_command_line(out):
+    assert runs.begun(out, replace(STEADY, lr=5e-4, clip=None), allow="lr,clip").step == 6
+    with pytest.raises(CheckpointError, match="ema: now"):  # which stands inside "ema_warmup"
+        runs.begun(out, replace(STEADY, ema=(0.5,)), allow="ema_warmup")
+
+
 def test_what_it_writes_and_how_long_it_goes_on_may_change(out):
     free = replace(STEADY, steps=9, save_every=2, sample_every=3, log_every=1, keep=2, poll_every=1, snapshot_every=2)
     assert runs.begun(out, free).step == 6
