@@ -138,7 +138,7 @@ class TrainConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
                 raise ConfigError(f"{name} must be an integer >= {low}, got {value!r}.")
-            if value >= 2**63:
+            if int(value) >= 2**63:
                 raise ConfigError(f"{name} must be below 2^63, got {value!r}. Fix: a smaller number.")
             object.__setattr__(self, name, int(value))  # NumPy's are no JSON
 

@@ -110,7 +110,8 @@ def start(config: TrainConfig, folder: Path, team: Team, resume: str = "auto", a
     """A run at step 0, or where its newest good checkpoint stands.
 
     ``resume``: "auto" goes on where there is something to go on from, "must" refuses to begin anew, "never" to go on.
-    ``allow``: settings that may differ from those of the checkpoint. Raises ConfigError, CheckpointError, DataError.
+    ``allow``: settings that may differ from those of the checkpoint, also as one string "lr,clip".
+    Raises ConfigError, CheckpointError, DataError.
     """
     if isinstance(allow, str):
         allow = allow.split(",")  # a string is a collection of letters, and "ema" is in "ema_warmup"
