@@ -154,6 +154,10 @@ class Animation:
     def _repr_png_(self) -> bytes:
         return self.png()
 
+    def __repr__(self) -> str:
+        width, height = self.frames[0].size
+        return f"<Animation of {len(self.frames)} frames, {width} x {height} pixels>"
+
 
 def animation(
     frames: Sequence[Tensor], columns: int | None = None, zoom: int = 6, milliseconds: int = 60, rest: int = 2000

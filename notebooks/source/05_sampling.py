@@ -42,17 +42,9 @@ torch.set_num_threads(1)  # the networks are so small that two threads mostly wa
 from ddpm_edu import data, forward, metrics, models, oracles, parameterization, plots, reverse, schedules, widgets
 from ddpm_edu.exercises import or_library, quiz, same, sampling_answers, the_sampling
 from ddpm_edu.parameterization import static_clip
-from ddpm_edu.sampling import (
-    adaptive,
-    ddpm,
-    grids,
-    guidance,
-    inpainting,
-    interpolation,
-    inversion,
-    sample,
-    thresholding,
-)
+from ddpm_edu.sampling import adaptive, ddpm, grids, guidance, inversion, sample, thresholding
+from ddpm_edu.sampling.inpainting import repaint
+from ddpm_edu.sampling.interpolation import slerp
 from ddpm_edu.training import generator
 
 digits = data.digits()
@@ -418,13 +410,11 @@ for name in ("DDPM, beta", "DDIM", "DPM-Solver++(2M)"):
 # %%
 def spreads(variance, walked):
     """Exact standard deviation of the Gaussian's samples after each step: a step is x -> k x + c z."""
-    found, total = [], 1.0
-    x, z = torch.tensor([[1.0], [0.0]], dtype=torch.float64), torch.tensor([[0.0], [1.0]], dtype=torch.float64)
-    for t, s_ in walked:
-        t, s_ = torch.tensor([t, t]), torch.tensor([s_, s_])
-        k, c = ddpm.step(s, x, t, s_, gaussian(x, t), z, reverse.resolve(variance, gaussian)).flatten()
-        total = k**2 * total + c**2
-        found.append(total.sqrt().item())
+    found, (x, z) = [1.0], torch.eye(2, dtype=torch.float64)[..., None]  # once x = 1 and no noise, once the other way
+    for pair in walked:
+        t, s_ = (torch.full((2,), time) for time in pair)
+        k, c = ddpm.step(s, x, t, s_, gaussian(x, t), z, reverse.resolve(variance, gaussian)).flatten().tolist()
+        found.append((k**2 * found[-1] ** 2 + c**2) ** 0.5)
     return found
 
 for name, walked in (("ours", grids.uniform(1000, 10)), ("DDIM's", grids.leading(1000, 10))):
@@ -740,7 +730,7 @@ fashion, _ = models.load("fashion_unet")
 bags = parameterization.denoiser(fashion, s, "eps", static_clip, labels=torch.full((9,), 8))
 a, b = (torch.randn(1, 1, 28, 28, generator=generator(seed)) for seed in (1, 2))
 rows = []
-for name, mix in (("slerp", interpolation.slerp), ("straight line", lambda a, b, f: (1 - f) * a + f * b)):
+for name, mix in (("slerp", slerp), ("straight line", lambda a, b, f: (1 - f) * a + f * b)):
     x_T = torch.cat([mix(a, b, f) for f in torch.linspace(0, 1, 9).tolist()])
     rows.append(sample(bags, s, x_T.shape, "dpmpp_2m", 15, x_T=x_T))
     print(f"{name}: length of the noise at the ends and half-way:", *(f"{x_T[i].norm():.1f}" for i in (0, 8, 4)))
@@ -978,8 +968,9 @@ rows = [torch.where(known, ten_digits, torch.zeros(())), ten_digits]
 anyone = parameterization.denoiser(unet, s, "eps", static_clip, labels=torch.full((10,), unet.no_label))
 for seed in (0, 1):
     how = {"steps": 50, "resamplings": 4, "jump": 5, "generator": generator(seed)}
-    rows.append(inpainting.repaint(anyone, s, ten_digits, known, **how))
+    rows.append(repaint(anyone, s, ten_digits, known, **how))
 same("the given half", rows[2][known], "the real one", ten_digits[known], 0)
+print(f"the other half, one completion beside the other: distance {(rows[3] - rows[2])[~known].square().mean().sqrt():.1f}")
 plots.images(torch.cat(rows), columns=10, size=0.8)
 
 # %% [markdown]

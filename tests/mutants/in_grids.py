@@ -7,7 +7,7 @@ import torch
 
 from ddpm_edu.sampling import grids
 from tests.mutants import Mutant
-from tests.sampling import test_grids, test_peers, test_promises
+from tests.sampling import test_grids, test_peers
 
 GRIDS = "ddpm_edu.sampling.grids."
 ORIGINAL_CHECK, ORIGINAL_KARRAS = grids.check, grids.karras
@@ -143,7 +143,6 @@ MUTANTS = (
         (
             test_grids.test_every_number_of_steps_by_snr_of_small_chains,
             test_grids.test_schedules_that_waste_times,
-            test_promises.test_zero_terminal_snr_by_every_method,
         ),
     ),
     Mutant(
