@@ -1,11 +1,14 @@
 import pytest
 import torch
 
+# Networks this small gain nothing from a second thread, and lose much where another process wants the core. Said here,
+# and not in a fixture alone, so that what fixtures of a whole module compute is computed in the same way: sums of floats
+# depend on how they are shared out. And a process that never had a second thread can be forked.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """Networks this small gain nothing from a second thread, and lose much where another process wants the core."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Whatever a test has set, the next one begins with one thread."""
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(1)
