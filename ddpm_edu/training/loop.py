@@ -2,7 +2,8 @@
 
 Each step is a function of (seed, step) and of the weights: nothing else has to be remembered (see
 :mod:`ddpm_edu.training.draws`). So a run that was killed goes on bit for bit as if it had not been, by giving the same
-command again (on a CPU with as many threads as before: they share out sums). On a GPU nothing here waits for the device, except every ``poll_every`` steps and at a log line.
+command again (on a CPU with as many threads as before: they share out sums). On a GPU nothing here waits for the
+device, except every ``poll_every`` steps and at a log line.
 """
 
 import contextlib
