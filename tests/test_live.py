@@ -256,6 +256,13 @@ def test_tensorboard_gets_what_the_log_says(tmp_path, made):
     assert {step for _, _, step in wanted} == {2, 4, 5}
 
 
+def test_tensorboard_is_not_stopped_by_a_line_that_a_kill_has_cut(tmp_path, made):
+    (tmp_path / "log.jsonl").write_text(line(2, 0.5) + '{"kind": "loss", "step": 4, "lo\n' + line(4, 0.4))
+    tensorboard.writer(tmp_path)(at_step(4))
+    (writer,) = made()
+    assert ("loss/all", 0.4, 4) in writer.scalars
+
+
 def test_tensorboard_reads_the_end_of_a_long_log(tmp_path, made):
     (tmp_path / "log.jsonl").write_text("".join(line(2 * i, 0.5) for i in range(1, 200)))
     watch = tensorboard.writer(tmp_path)

@@ -1,7 +1,7 @@
 """The commands of ``python -m ddpm_edu``, a module each, on the library click.
 
-These modules import click and errors at their top, and everything else when a command runs: ``doctor`` must work where
-torch does not import, and ``--help`` should not wait for it.
+The modules with a command import click and errors at their top, and everything else when it runs: ``doctor`` must work
+where torch does not import, and ``--help`` should not wait for it.
 """
 
 import signal

@@ -68,6 +68,10 @@ def write(path: Path, content: bytes) -> None:
             part.unlink(missing_ok=True)
 
 
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, RuntimeError, NotImplementedError, MemoryError)
+"""What numpy and zipfile raise for files that are damaged, encrypted, or announce more than there is."""
+
+
 def read(path: Path) -> Tensor:
     """uint8 (N, C, H, W) from the ``images`` of an npz. Nothing in the file can run. Raises DataError."""
     if not path.is_file():
@@ -77,7 +81,9 @@ def read(path: Path) -> Tensor:
             raise zipfile.BadZipFile("it is no npz")
         with np.load(path, allow_pickle=False) as found:
             images = found["images"]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as cause:
+        if not isinstance(images, np.ndarray):
+            raise ValueError('its "images" are no array')
+    except (*UNREADABLE, zipfile.BadZipFile, zlib.error) as cause:
         raise DataError(
             f"{path.name} cannot be read as samples ({cause}). Usual cause: a file of another program, or a copy that "
             'broke off. Fix: an npz with uint8 "images" (N, H, W, C), as `sample --out x.npz` writes it.'

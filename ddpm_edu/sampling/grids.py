@@ -30,7 +30,10 @@ def uniform(T: int, steps: int) -> list[tuple[int, int]]:
 
 
 trailing = uniform
-"""Under the name that Lin et al. 2024 (Table 2) gave it. With a step through floats it is often one pair too long."""
+"""Under the name that Lin et al. 2024 (Table 2) gave it.
+
+Written as arange(T, 0, -T / steps) in floats, it often has one pair too many.
+"""
 
 
 def linspace(T: int, steps: int) -> list[tuple[int, int]]:

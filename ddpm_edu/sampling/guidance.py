@@ -20,6 +20,7 @@ from ddpm_edu import parameterization
 from ddpm_edu.errors import ConfigError, GuidanceWarning, ShapeError
 from ddpm_edu.forward import at
 from ddpm_edu.parameterization import Denoise, Denoised, check_schedule, clipped, x0_from_eps
+from ddpm_edu.sampling.loop import checked
 from ddpm_edu.schedules import Schedule
 
 LogProbability = Callable[[Tensor, Tensor], Tensor]
@@ -59,12 +60,12 @@ class Guided:
 
     def beside_conditional(self, x_t: Tensor, t: Tensor) -> tuple[Denoised, Denoised]:
         """The guided and the conditional, each asked once."""
-        given = self.conditional(x_t, t)
+        given = checked(self.conditional(x_t, t), x_t)
         low, high = self.interval
         inside = (low <= t) & (t <= high)
         if self.w == 0 or (t.device.type == "cpu" and not inside.any()):
             return given, given
-        plain = self.unconditional(x_t, t)
+        plain = checked(self.unconditional(x_t, t), x_t)
         weight = (self.w * inside.to(given.x0.dtype)).reshape(-1, *[1] * (x_t.ndim - 1))
         x0, eps = (own + weight * (own - other) for own, other in ((given.x0, plain.x0), (given.eps, plain.eps)))
         return given._replace(x0=x0, eps=eps), given
@@ -104,11 +105,16 @@ def by_classifier(denoise: Denoise, s: Schedule, log_probability: LogProbability
     At ``scale`` 1, with an exact ``denoise`` and an exact classifier *of noisy data*, this is exactly the conditional
     model: Bayes' rule for scores. The gradient is taken at x_t, whose score it completes. (Their Algorithm 1 shifts
     the mean of the next step by it instead, where its derivation expands around that mean.)
-    ``log_probability(x_t, t)`` -> (N,): of the wanted condition. Raises ConfigError; when called, TimestepError where
-    ab_t = 0: there no shift of eps says what x0 is.
+    ``log_probability(x_t, t)`` -> (N,): of the wanted condition. Warns (GuidanceWarning) below 0. Raises ConfigError;
+    when called with times on the CPU, TimestepError where ab_t = 0: there no shift of eps says what x0 is.
     """
     check_schedule(denoise, s)
-    _check_weight(scale)
+    if not math.isfinite(scale):
+        raise ConfigError(f"the strength of guidance must be a number, got {scale!r}. Fix: 1, which is Bayes' rule.")
+    if scale < 0:
+        warnings.warn(
+            f"scale {scale} leans away from the condition. Fix: 1 is Bayes' rule.", GuidanceWarning, stacklevel=2
+        )
     return Classified(denoise, s, log_probability, scale)
 
 
@@ -132,7 +138,7 @@ class Classified:
                     "Usual cause: all classes' logits. Fix: logits.log_softmax(1)[range(n), labels]."
                 )
             (gradient,) = torch.autograd.grad(log.sum(), x)
-        found, s = self.denoise(x_t, t), self.schedule
+        found, s = checked(self.denoise(x_t, t), x_t), self.schedule
         push = at((1 - s.alpha_bar).sqrt(), t, x_t) * gradient
         eps = (found.eps - self.scale * push).to(x_t.dtype)
         return found._replace(x0=x0_from_eps(s, x_t, t, eps), eps=eps)

@@ -26,7 +26,7 @@ def step(s: Schedule, x_s: Tensor, s_: Tensor, t: Tensor, seen: Denoised) -> Ten
 
 
 def refine(s: Schedule, x_s: Tensor, s_: Tensor, t: Tensor, seen: Denoised) -> Tensor:
-    """x_t = (x_s + sin(d) v) / cos(d): the step of DDIM, x_s = cos(d) x_t - sin(d) v, solved for the x_t outside v.
+    """x_t = (x_s + sin(d) v) / cos(d): DDIM's x_s = cos(d) x_t - sin(d) v, solved for x_t with v as it was last seen.
 
     v = sqrt(ab_t) eps-hat - sqrt(1 - ab_t) x0-hat is what is ``seen`` in the last x_t, d the angle between the two
     times, tan(phi_t) = sqrt((1 - ab_t) / ab_t). Where x_t no longer changes it is the exact inverse.

@@ -56,7 +56,11 @@ def walk(
 
 def ask(denoise: Denoise, x: Tensor, t: Tensor) -> Denoised:
     """What ``denoise`` sees in x (N, ...) at the times t (N,), which are on the CPU. Raises ShapeError."""
-    seen = denoise(x, sent(t, x.device))
+    return checked(denoise(x, sent(t, x.device)), x)
+
+
+def checked(seen: Denoised, x: Tensor) -> Denoised:
+    """``seen``, if it is as large as x: one sample's answer would be taken for a whole batch's. Raises ShapeError."""
     if seen.x0.shape != x.shape or seen.eps.shape != x.shape:
         raise ShapeError(
             f"the denoiser gave x0 {tuple(seen.x0.shape)} and eps {tuple(seen.eps.shape)} for x {tuple(x.shape)}; they "
@@ -72,8 +76,10 @@ def draw(shape: Sequence[int], generator: Generators, dtype: torch.dtype, device
     """
     if not isinstance(generator, Sequence):
         origin = device if generator is None else generator.device
-        return torch.randn(shape, generator=generator, dtype=dtype, device=origin).to(device)
-    return torch.stack([draw(shape[1:], one, dtype, device) for one in generator])
+        return sent(torch.randn(shape, generator=generator, dtype=dtype, device=origin), device)
+    origin = generator[0].device  # one way to the device for all, not one for each sample
+    alone = [torch.randn(shape[1:], generator=one, dtype=dtype, device=one.device).to(origin) for one in generator]
+    return sent(torch.stack(alone), device)
 
 
 def start(

@@ -8,7 +8,7 @@
 - for lessons, in the length of a page: :func:`fit`
 """
 
-from ddpm_edu.training import live, plan_text, planner, presets, tensorboard
+from ddpm_edu.training import checkpoint, ema, live, plan_text, planner, posthoc, presets, tensorboard
 from ddpm_edu.training.config import TrainConfig
 from ddpm_edu.training.fit import History, fit
 from ddpm_edu.training.loop import Report, train
@@ -18,11 +18,14 @@ __all__ = [
     "History",
     "Report",
     "TrainConfig",
+    "checkpoint",
+    "ema",
     "fit",
     "generator",
     "live",
     "plan_text",
     "planner",
+    "posthoc",
     "presets",
     "tensorboard",
     "train",

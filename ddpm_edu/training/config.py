@@ -11,7 +11,6 @@ from typing import Any
 from ddpm_edu import schedules
 from ddpm_edu.errors import ConfigError
 from ddpm_edu.models import UNetConfig
-from ddpm_edu.parameterization import PARAMETERIZATIONS
 from ddpm_edu.training.ema import gamma_of
 
 DATA = ("digits", "fashion_mnist", "cifar10", "folder")
@@ -118,7 +117,7 @@ class TrainConfig:
         choices = {
             "data": DATA,
             "schedule": tuple(schedules.FAMILIES),
-            "predicts": tuple(PARAMETERIZATIONS),
+            "predicts": ("eps", "x0", "v"),
             "weight": WEIGHTS,
             "decay": DECAYS,
             "precision": PRECISIONS,

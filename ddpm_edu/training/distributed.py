@@ -84,9 +84,9 @@ def together(device: str | torch.device | None = None) -> Iterator[Team]:
 
 
 def pick_device(wanted: str | torch.device | None, local_rank: int = 0) -> torch.device:
-    """``wanted``, checked; None is a GPU where there is one, else the CPU. Of several GPUs each process has its own.
+    """``wanted``, checked; None is a CUDA GPU where there is one, else the CPU.
 
-    Raises ConfigError.
+    Of several GPUs each process has its own, unless ``wanted`` names one ("cuda:0"). Raises ConfigError.
     """
     gpus = torch.cuda.device_count()
     device = torch.device("cuda" if gpus else "cpu") if wanted is None else _named(wanted)

@@ -6,14 +6,13 @@ goes on as if nothing had happened, and no state of any generator has to be save
 generator, seeded anew from (seed, step, process, part): it alone depends on how many processes there are.)
 """
 
-import hashlib
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ddpm_edu.training.randomness import generator
+from ddpm_edu.training.randomness import generator, seed_of
 
 ORDER, TIMES, NOISE, FLIPS, LABELS, DROPOUT = range(6)  # what a number is drawn for
 
@@ -49,11 +48,6 @@ def permutation(seed: int, epoch: int, n: int) -> Tensor:
 def on_device(device: torch.device, *key: int) -> torch.Generator:
     """A generator of the device for this key; the numbers of one kind of device are its own."""
     return torch.Generator(device).manual_seed(seed_of(*key))
-
-
-def seed_of(*key: int) -> int:
-    """32 bits of a hash of the key: neighbouring keys have nothing in common."""
-    return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:4], "big")
 
 
 def draw(

@@ -47,8 +47,10 @@ def power(width: float) -> Rate:
 
 def gamma_of(width: float) -> float:
     """The exponent whose profile has the relative standard deviation ``width``. Raises ConfigError."""
-    if not 0 < width < 0.28:
-        raise ConfigError(f"the relative width of a power-function average lies in (0, 0.28), got {width!r}. Fix: 0.1.")
+    if not 1e-5 < width < 0.28:
+        raise ConfigError(
+            f"the relative width of a power-function average lies in (1e-5, 0.28), got {width!r}. Fix: 0.1."
+        )
     low, high = 0.0, 1e6  # the width falls with gamma
     for _ in range(200):
         middle = (low + high) / 2

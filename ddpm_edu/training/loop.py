@@ -3,7 +3,7 @@
 Each step is a function of (seed, step) and of the weights: nothing else has to be remembered (see
 :mod:`ddpm_edu.training.draws`). So a run that was killed goes on bit for bit as if it had not been, by giving the same
 command again (on a CPU with as many threads as before: they share out sums). On a GPU nothing here waits for the
-device, except every ``poll_every`` steps and at a log line.
+device, except every ``poll_every`` steps and at a log line (and with fp16 in each step: was it skipped?).
 """
 
 import contextlib
@@ -72,9 +72,10 @@ def train(
                     _look(run, log, bar)
                     if watch is not None:
                         watch(run)
-                if _asked_to_stop(run, stop):
+                if run.step < config.steps and _asked_to_stop(run, stop):
                     run.finite.check(run.meter, run.folder)
                     run.save()
+                    team.wait()  # who leaves now is taken for a failure by torchrun, which ends the one that writes
                     return Report(run.step, None, stop.signal)
         run.finite.check(run.meter, run.folder)
         run.save()
@@ -101,7 +102,7 @@ def _backward(run: Run, images: Tensor) -> None:
     for number, rows in enumerate(parts):
         draws.seed_dropout(c.seed, run.step, team.rank, number)
         with _gradients_shared(run, number == len(parts) - 1):
-            loss = loss_of(run, images, draws.Draws(*(values[rows.to(values.device)] for values in drawn)))
+            loss = loss_of(run, images, draws.Draws(*(values[sent(rows, values.device)] for values in drawn)))
             # Gradients are averaged over processes, so this is the sum over all samples, over their number
             run.scaler.scale(_seen_in_the_gradient(loss.sum() * (team.world / c.batch))).backward()
 

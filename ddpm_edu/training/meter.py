@@ -1,8 +1,10 @@
 """What a training run says of itself: loss by quarter of t, speed, and whether all is finite. Kept on the device."""
 
+import contextlib
 import json
 import math
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +92,18 @@ class Log:
         self._first = ""
 
 
+def events_in(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
+    """The events in lines of a log, without those that a kill has cut short."""
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict):
+                yield event
+
+
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The events of a log; lines that a kill cut short are left out, of a repeated step the last counts."""
     events: dict[tuple[Any, Any], dict[str, Any]] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
+    for event in events_in(path.read_text().splitlines() if path.exists() else []):
         events[(event.get("kind"), event.get("step"))] = event
     return sorted(events.values(), key=lambda event: event.get("step", 0))

@@ -23,7 +23,6 @@ from ddpm_edu.training.config import TrainConfig
 from ddpm_edu.training.counting import InHalf, Operations
 from ddpm_edu.training.precision import choose
 
-GIB, TERA = 2**30, 1e12
 SIZES = {"digits": 8, "fashion_mnist": 28, "cifar10": 32}  # pixels a side
 BYTES = 4  # of a float32: weights, gradients, averages and Adam's two moments are kept in it, whatever computes
 EAGER, COMPILED = 0.15, 0.30

@@ -193,7 +193,7 @@ def _fresh(config: TrainConfig, folder: Path, team: Team) -> Run:
         folder,
         images,
         s,
-        weigh(s, config.predicts),
+        weigh(s, config.predicts).float().to(team.device),  # once, and not at every step
         net,
         model,
         optimiser,

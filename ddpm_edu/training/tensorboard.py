@@ -1,13 +1,12 @@
 """A run in TensorBoard, for those who have it; the package does not ask for it."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ddpm_edu.errors import ConfigError
 from ddpm_edu.training.live import Watched
-from ddpm_edu.training.meter import QUARTERS
+from ddpm_edu.training.meter import QUARTERS, events_in
 
 TAIL = 4096  # bytes: enough for a few lines of a log
 
@@ -59,4 +58,4 @@ def _latest(path: Path) -> list[dict[str, Any]]:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL))
         lines = file.read().splitlines()
-    return [json.loads(line) for line in lines if line.startswith(b"{")]  # the first may be cut short
+    return list(events_in(lines))  # the first line may be cut short here, any other by a kill

@@ -159,7 +159,7 @@ def test_refused(make, error, words):
 
 
 def test_a_negative_scale_is_warned_of():
-    with pytest.warns(GuidanceWarning, match="strength -1"):
+    with pytest.warns(GuidanceWarning, match="scale -1"):
         away = guidance.by_classifier(PLAIN, S, of_class(0), -1.0)
     x = points(100)
     push = PLAIN(x, EVERY_T).eps - conditional(0)(x, EVERY_T).eps

@@ -296,3 +296,20 @@ def test_a_guided_denoiser_belongs_to_its_schedule():
         sampling.sample(GUIDED, schedules.cosine(40), (2, 2))
     with pytest.raises(ScheduleError):
         sampling.sample(guidance.rescaled(GUIDED), schedules.cosine(40), (2, 2))
+
+
+def test_one_samples_answer_is_not_taken_for_a_batchs():
+    """The mixture of a right answer and a broadcast one has the right shape, so the loop cannot see it."""
+
+    def one_for_all(x, t):
+        return Denoised(x[:1], x[:1])
+
+    def right(x, t):
+        return Denoised(x, x)
+
+    s, x, t = schedules.linear(1000), torch.zeros(3, 2), torch.full((3,), 500)
+    for pair in ((right, one_for_all), (one_for_all, right)):
+        with pytest.raises(ShapeError, match="nothing is broadcast"):
+            guidance.classifier_free(*pair, s, 1.0)(x, t)
+    with pytest.raises(ShapeError, match="nothing is broadcast"):
+        guidance.by_classifier(one_for_all, s, lambda x, t: x.sum(1))(x, t)

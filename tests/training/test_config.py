@@ -160,7 +160,7 @@ NUMBERS = {
     ("ema", "0.999"): "ema must be a tuple of numbers",
     ("ema", ("0.9",)): "ema must be a number",
     ("ema", (0.9, 0.9)): "an average stands twice",
-    ("ema_widths", (0.5,)): r"lies in \(0, 0\.28\), got 0\.5",
+    ("ema_widths", (0.5,)): r"lies in \(1e-5, 0\.28\), got 0\.5",
     ("ema_widths", (0.1, 0.1)): "an average stands twice",
     ("betas", (0.9,)): "betas are two numbers",
     ("betas", (0.9, 1.0)): r"betas must lie in \[0, 1\)",

@@ -239,7 +239,7 @@ def test_decays_that_cannot_be(decay):
             kind(decay)
 
 
-@pytest.mark.parametrize("width", [0.0, 0.3, -1.0, math.nan])
+@pytest.mark.parametrize("width", [0.0, 1e-8, 0.3, -1.0, math.nan])
 def test_widths_that_cannot_be(width):
-    with pytest.raises(ConfigError, match=rf"lies in \(0, 0\.28\), got {width}"):
+    with pytest.raises(ConfigError, match=rf"lies in \(1e-5, 0\.28\), got {width}"):
         ema.power(width)

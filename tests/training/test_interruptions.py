@@ -65,9 +65,8 @@ def test_a_signal_in_the_last_step_is_no_loss(tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     report = runs.train(tmp_path, watch=watch)
-    assert report == (24, None, signal.SIGINT)
-    again = runs.train(tmp_path)
-    assert again == (24, tmp_path / "weights.safetensors", None)
+    assert report == (24, tmp_path / "weights.safetensors", None), "it was done anyway, and its weights are there"
+    assert report.weights.exists()
 
 
 def twice(first, second):
