@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ddpm_edu.errors import ConfigError
 from ddpm_edu.parameterization import Denoise, check_schedule
 from ddpm_edu.reverse import Variance
 from ddpm_edu.sampling import (
@@ -90,10 +89,7 @@ def sample(
     """
     check_schedule(denoise, s)
     take = methods.choose(method, s, denoise, Options(eta, variance))
-    if grid is not None and steps is not None:
-        raise ConfigError(f"give steps or grid, not both; got steps={steps} and a grid of {len(grid)} pairs.")
-    if grid is None:
-        grid = grids.uniform(s.T, METHODS[method].steps(s.T) if steps is None else steps)
+    grid = grids.chosen(s.T, steps, grid, METHODS[method].steps(s.T))
     grids.check(grid, s.T, from_noise=x_T is None)
     x = loop.start(shape, generator, x_T, dtype, device)
     with torch.no_grad():

@@ -7,7 +7,7 @@ Where rounding to whole times makes two of them fall together, they are pushed a
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from numbers import Integral
 
@@ -18,6 +18,7 @@ from ddpm_edu.schedule_checks import is_real
 from ddpm_edu.schedules import Schedule
 
 Pairs = Sequence[tuple[int, int]]
+Spread = Callable[[int, int], Pairs]  # of T and steps
 
 
 def uniform(T: int, steps: int) -> list[tuple[int, int]]:
@@ -121,7 +122,17 @@ def _apart(times: Iterable[float], T: int) -> list[tuple[int, int]]:
     return list(pairwise([*whole, 0]))
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- what is taken, what is refused
+
+
+def chosen(T: int, steps: int | None, grid: Pairs | None, usual: int, spread: Spread = uniform) -> Pairs:
+    """``grid`` where one is given, else ``steps`` pairs by ``spread``, ``usual`` (or T if that is less) unless told.
+
+    Raises ConfigError where both are given.
+    """
+    if grid is not None and steps is not None:
+        raise ConfigError(f"give steps or grid, not both; got steps={steps} and a grid of {len(grid)} pairs.")
+    return spread(T, min(usual, T) if steps is None else steps) if grid is None else grid
 
 
 def check_steps(T: int, steps: int) -> None:

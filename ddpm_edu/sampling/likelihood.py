@@ -53,11 +53,9 @@ def log_likelihood(
     log2(127.5) - log_p / (D log 2). Raises ConfigError, ShapeError, DataError, TimestepError, ScheduleError.
     """
     check_schedule(denoise, s)
-    if grid is not None and steps is not None:
-        raise ConfigError(f"give steps or grid, not both; got steps={steps} and a grid of {len(grid)} pairs.")
+    grid = grids.chosen(s.T, steps, grid, 100, grids.linspace)
     if steps == 1 and s.T > 1:
         raise ConfigError("steps must be >= 2: the flow goes from t = 1 to T, and one step would only see T. Fix: 100.")
-    grid = grids.linspace(s.T, min(100, s.T) if steps is None else steps) if grid is None else grid
     check_batch(s, x0, torch.full((len(x0),), s.T), x0=x0)
     grids.check(grid, s.T, from_noise=True)
     divergence = exact if divergence is None else divergence

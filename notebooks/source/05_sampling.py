@@ -26,7 +26,7 @@
 # - tell a bug in a sampler from a weak network,
 # - choose a sampler, its steps and the strength of guidance by measurements, and know what guidance really does.
 #
-# *About two and a half hours with the exercises. Computing: 45 seconds on two CPU cores, 0.7 GB of memory (measured 2026-11-26); no GPU,
+# *About two and a half hours with the exercises. Computing: 40 seconds on two CPU cores, 0.4 GB of memory (measured 2026-11-26); no GPU,
 # no internet.*
 
 # %%
