@@ -89,7 +89,7 @@ def sample(
     """
     check_schedule(denoise, s)
     take = methods.choose(method, s, denoise, Options(eta, variance))
-    grid = grids.chosen(s.T, steps, grid, METHODS[method].steps(s.T))
+    grid = grids.chosen(s.T, steps, grid, METHODS[method].steps(s.T), grids.uniform)
     grids.check(grid, s.T, from_noise=x_T is None)
     x = loop.start(shape, generator, x_T, dtype, device)
     with torch.no_grad():

@@ -125,7 +125,7 @@ def _apart(times: Iterable[float], T: int) -> list[tuple[int, int]]:
 # ---------------------------------------------------------------- what is taken, what is refused
 
 
-def chosen(T: int, steps: int | None, grid: Pairs | None, usual: int, spread: Spread = uniform) -> Pairs:
+def chosen(T: int, steps: int | None, grid: Pairs | None, usual: int, spread: Spread) -> Pairs:
     """``grid`` where one is given, else ``steps`` pairs by ``spread``, ``usual`` (or T if that is less) unless told.
 
     Raises ConfigError where both are given.

@@ -62,7 +62,7 @@ def invert(
     check_batch(s, x0, torch.full((len(x0),), s.T), x0=x0)
     if refinements < 0:
         raise ConfigError(f"refinements must be >= 0, got {refinements!r}.")
-    grid = grids.chosen(s.T, steps, grid, 50)
+    grid = grids.chosen(s.T, steps, grid, 50, grids.uniform)
     grids.check(grid, s.T, from_noise=False)
     if refinements and len(grid) == 1 and s.alpha_bar[grid[0][0]] == 0:
         raise ConfigError("one step from alpha_bar_T = 0 maps every x_T to one x_0 and has no inverse. Fix: steps=50.")
