@@ -25,7 +25,7 @@ export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 # where the folder is (a folder that was moved needs its editable install again).
 STAMP := $(VENV)/.ready-$(TORCH)-$(shell pwd | cksum | cut -d' ' -f1)
 
-.PHONY: help lab test course build lint faults format lock clean
+.PHONY: help lab test course build lint faults benchmark benchmark-long format lock clean
 
 help:
 	@echo 'make lab      open the course in JupyterLab (the first time: sets everything up, minutes)'
@@ -35,6 +35,8 @@ help:
 	@echo 'make build    rebuild the notebooks from notebooks/source (overwrites what you wrote in them)'
 	@echo 'make lint     only style and types'
 	@echo 'make faults   500 accidents while training (kills, flipped bits, no room): minutes'
+	@echo 'make benchmark       speed beside our peers, samplers on a known Gaussian, waiting times: half an hour'
+	@echo 'make benchmark-long  what else docs/benchmarks.md shows: training, samples, the test suite: five hours'
 	@echo 'make format   let ruff lay the code out'
 	@echo 'make lock     choose the pinned versions anew, from the ranges in pyproject.toml'
 	@echo 'make clean    remove the environment and what was built (never your notebooks)'
@@ -59,6 +61,13 @@ lint: $(STAMP)
 faults: $(STAMP)
 	$(PY) -m tests.training.long_faults $(ARGS)
 
+# Nothing else should run on the machine. requirements/peers.txt brings the second peer; without it ours and diffusers.
+benchmark: $(STAMP)
+	$(PY) benchmarks/run.py short
+
+benchmark-long: $(STAMP)
+	$(PY) benchmarks/run.py long
+
 format: $(STAMP)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
@@ -77,7 +86,7 @@ clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info
 
 # The prerequisites are what the environment is made from; an edited one makes it again.
-$(STAMP): requirements/lock.txt requirements/constraints.txt pyproject.toml Makefile
+$(STAMP): requirements/lock.txt requirements/constraints.txt requirements/after-torch.txt pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { \
 	  echo "This needs Python 3.11 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo 'not found')."; \
 	  echo "Fix: install one of these and name it, for example: make lab PYTHON=python3.12"; exit 1; }
@@ -95,6 +104,7 @@ $(STAMP): requirements/lock.txt requirements/constraints.txt pyproject.toml Make
 	@grep -v '^torch==' requirements/constraints.txt > $(VENV)/constraints-without-torch.txt
 	@$(PIP) install -qq -c $(VENV)/constraints-without-torch.txt \
 	  $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==$(TORCH)
+	@$(PIP) install -qq --no-deps --require-hashes --only-binary :all: -r requirements/after-torch.txt
 	@echo '== set-up 4/4: this package =='
 	@$(PIP) install -qq --no-deps --no-build-isolation -e .
 	@$(PIP) check

@@ -30,7 +30,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -38,8 +37,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddpm_edu import cpu, models
-from ddpm_edu.models.diffusers import to_diffusers
+ROOT = Path(__file__).resolve().parents[1]
+if not __package__:
+    sys.path[0] = str(ROOT)
+
+from benchmarks import peers  # noqa: E402
+from ddpm_edu import cpu, models  # noqa: E402
+from ddpm_edu.models.diffusers import to_diffusers  # noqa: E402
 
 RESULT = Path(__file__).parent / "results" / "train_step.json"
 SIZES: dict[str, dict[str, Any]] = {
@@ -71,14 +75,7 @@ def hugging_face(config: models.UNetConfig) -> tuple[nn.Module, Callable[[Tensor
 
 def lucidrains(config: models.UNetConfig) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor]]:
     """denoising-diffusion-pytorch with the same widths, its defaults otherwise."""
-    if importlib.util.find_spec("torchvision") is None:  # only its data loading needs it
-        for name in ("torchvision", "torchvision.transforms", "torchvision.utils"):
-            sys.modules[name] = ModuleType(name)
-        sys.modules["torchvision"].transforms = sys.modules["torchvision.transforms"]  # type: ignore[attr-defined]
-        sys.modules["torchvision"].utils = sys.modules["torchvision.utils"]  # type: ignore[attr-defined]
-    from denoising_diffusion_pytorch import Unet
-
-    net = Unet(dim=config.width, dim_mults=config.multipliers, channels=config.channels)
+    net = peers.lucidrains().Unet(dim=config.width, dim_mults=config.multipliers, channels=config.channels)
     return net, net
 
 

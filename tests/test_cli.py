@@ -1,6 +1,7 @@
 """The command line: what it prints, writes, returns, refuses, and what it does not import."""
 
 import io
+import json
 import os
 import re
 import shutil
@@ -16,13 +17,15 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+import ddpm_edu
 from ddpm_edu import cli, data, doctor, metrics, models, parameterization, sampling, schedules, training
-from ddpm_edu.commands import evaluating, files, program, texts
-from ddpm_edu.errors import DataError
-from ddpm_edu.training import planner
+from ddpm_edu.commands import evaluation, evaluation_card, facts, files, networks, program, texts
+from ddpm_edu.errors import CheckpointError, ConfigError, DataError
+from ddpm_edu.training import alone, checkpoint, planner
+from ddpm_edu.training.distributed import Team
 from ddpm_edu.training.state import RESUME
 
-COMMANDS = ("train", "sample", "evaluate", "plan", "presets", "data", "data list", "data fetch", "doctor")
+COMMANDS = ("train", "sample", "average", "evaluate", "plan", "presets", "data", "data list", "data fetch", "doctor")
 TINY = ("net.width=8", "net.groups=4", "net.T=20", "batch=4", "schedule=cosine", "decay=constant")
 TINY = (*TINY, "save_every=3", "log_every=2", "ema=[0.5]", "warmup=0")
 
@@ -155,6 +158,7 @@ def test_help_tells_exit_codes(command):
     ("command", "words"),
     [
         ("train", ("in seconds since 1970", "128 + the signal's number", "torchrun --standalone")),
+        ("average", ("as a share of the training", "Smaller is shorter", "--set snapshot_every=1000")),
         ("sample", ("uint8 (N, height, width, channels)", "int64 (N,)", "w = s - 1")),
         ("evaluate", ("squared units of the features", "not FID", "pixels in [-1, 1]")),
         ("plan", ("GB (10^9 bytes)", "two for a multiply-add", "estimate")),
@@ -185,9 +189,13 @@ def test_help_imports_no_torch():
 
 
 def test_presets_has_a_line_for_each():
+    """And below it, under its words, a line with its settings."""
     lines = run("presets").output.splitlines()
-    assert [line.split()[0] for line in lines] == list(training.presets.PRESETS)
-    assert "800,000 steps of 128 images; predicts eps; U-Net 128 256 256 256" in lines[2]
+    assert [line.split()[0] for line in lines[::2]] == list(training.presets.PRESETS)
+    width = 2 + max(map(len, training.presets.PRESETS))
+    assert [line[width:] for line in lines[::2]] == list(training.presets.ABOUT.values())
+    assert all(line[:width].isspace() and not line[width].isspace() for line in lines[1::2])
+    assert "800,000 steps of 128 images; predicts eps; U-Net 128 256 256 256" in lines[5]
 
 
 # ---------------------------------------------------------------- train
@@ -253,6 +261,14 @@ def test_an_unknown_preset_is_told_the_near_ones(tmp_path):
     assert "Did you mean digits-cpu?" in run("train", "digits", "--out", tmp_path, code=2).stderr
 
 
+@pytest.mark.skipif(os.name != "posix", reason="there are no locks")
+def test_a_second_one_in_the_same_folder_is_refused(tmp_path):
+    with alone.alone_in(tmp_path, Team(0, 1, torch.device("cpu"))):
+        refused = train(tmp_path, code=2).stderr
+        assert f"error: another training runs in {tmp_path} (process {os.getpid()} on " in refused
+    train(tmp_path)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_signal_ends_it_with_its_own_code_and_it_goes_on(tmp_path):
     """A real process: SIGTERM, 143, and the next one continues."""
@@ -284,7 +300,44 @@ def test_npz_holds_images_and_labels(run_folder):
 
 
 def test_without_classes_there_are_no_labels(plain_folder):
-    assert draw(plain_folder).keys() == {"images"}
+    assert draw(plain_folder).keys() == {"images", "about"}
+
+
+def test_npz_says_how_it_was_made(run_folder, tmp_path):
+    """And needs no pickle for it: `draw` loads as a stranger would."""
+    options = ("--method", "ddim", "--steps", 3, "--eta", 0.5, "--seed", 7, "--guidance", 1.5, "--label", 3)
+    told = json.loads(str(draw(run_folder, *options)["about"]))
+    weights = told.pop("weights_sha256")
+    assert told.pop("checkpoint").startswith("weights.safetensors")
+    assert told == {
+        "average": "0.5",
+        "method": "ddim",
+        "steps": 3,
+        "guidance": 1.5,
+        "eta": 0.5,
+        "clip": "static",
+        "seed": 7,
+        "label": "3",
+        "torch": torch.__version__,
+        "ddpm_edu": ddpm_edu.__version__,
+    }
+    assert {*told, "checkpoint", "weights_sha256"} == {*facts.KNOWN}
+    net, _ = models.load(run_folder / "weights.safetensors")
+    assert weights == metrics.reference.content_hash(net.state_dict())
+    default = json.loads(str(draw(run_folder)["about"]))
+    assert (default["steps"], default["guidance"], default["label"]) == (20, None, "all"), "what was left out, too"
+    assert default["weights_sha256"] == weights
+    shutil.copytree(run_folder / "checkpoints", tmp_path / "checkpoints")
+    early = json.loads(str(draw(tmp_path)["about"]))
+    assert (early["weights_sha256"], early["average"]) == (weights, "0.5"), "the same weights, from a checkpoint"
+    assert early["checkpoint"].startswith("step-00000006-")
+
+
+def test_what_is_not_known_of_weights_is_not_said(plain_folder, tmp_path):
+    told = json.loads(str(draw(tmp_path, "--steps", 1, checkpoint="digits_mlp", n=1)["about"]))
+    assert "average" not in told and told["checkpoint"] == "digits_mlp" and told["label"] is None
+    other = json.loads(str(draw(plain_folder)["about"]))["weights_sha256"]
+    assert other != told["weights_sha256"]
 
 
 def test_an_image_depends_on_seed_and_number_alone(run_folder):
@@ -367,6 +420,109 @@ def test_a_training_that_still_runs_can_be_sampled(run_folder, tmp_path):
     assert np.array_equal(draw(tmp_path)["images"], draw(run_folder)["images"])
     by_file = draw(run_folder, checkpoint=run_folder / "weights.safetensors")["images"]
     assert np.array_equal(by_file, draw(run_folder)["images"])
+
+
+def test_of_weights_and_a_checkpoint_the_later_step_counts(run_folder, tmp_path):
+    """A run of 6 steps that is being extended: weights.safetensors of 6 beside checkpoints of 6 and 9."""
+    train(tmp_path, steps=9)
+    later = draw(tmp_path)["images"]
+    shutil.copy(run_folder / "weights.safetensors", tmp_path)
+    said = draw(tmp_path, name="x.png", code=0).output
+    assert re.search(r"from step-00000009-[0-9a-f]{16}\.pt, step 9, the average 0\.5: ", said)
+    assert np.array_equal(draw(tmp_path)["images"], later)
+    newest = checkpoint.listed(tmp_path / "checkpoints")[0]
+    content = newest.read_bytes()
+    newest.unlink()
+    said = draw(tmp_path, name="x.png").output
+    assert f"from {tmp_path / 'weights.safetensors'}, step 6: " in said
+    assert np.array_equal(draw(tmp_path)["images"], draw(run_folder)["images"])
+    newest.write_bytes(content[:-1])
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        said = draw(tmp_path, name="x.png")
+    assert "is damaged" in said.stderr and "weights.safetensors, step 6" in said.stdout, "nor is a damaged one later"
+
+
+def test_weights_that_do_not_say_their_step_are_what_the_folder_is_for(run_folder, tmp_path):
+    shutil.copytree(run_folder / "checkpoints", tmp_path / "checkpoints")
+    net, about = models.load(run_folder / "weights.safetensors")
+    for training_ in ({}, {"step": "six"}):
+        models.save(tmp_path / "weights.safetensors", net, {**about, "training": training_})
+        assert networks.find(str(tmp_path)).name == str(tmp_path / "weights.safetensors")
+
+
+@pytest.fixture(scope="module")
+def averages(tmp_path_factory):
+    """A training of 8 steps with two decays, two widths, and snapshots."""
+    folder = tmp_path_factory.mktemp("averages")
+    train(folder, "ema=[0.2,0.9]", "ema_widths=[0.05,0.1]", "snapshot_every=2", steps=8)
+    return folder
+
+
+def test_one_average_of_several(averages):
+    """Each by its name, and what it is called; without one it is the first, from the file that the end has left."""
+    kept = checkpoint.newest(averages / "checkpoints").state["averages"]["weights"]
+    for given, name in (("0.2", "0.2"), ("0.9", "0.9"), ("power 0.1", "power 0.1"), ("0.1", "power 0.1")):
+        found = networks.find(str(averages), given)
+        assert found.name.endswith(f".pt, step 8, the average {name}")
+        assert torch.equal(found.net.stem.weight, kept[name]["stem.weight"])
+    assert networks.find(str(averages), "0.07").name == "snapshots, step 8, the average power 0.07"
+    first = networks.find(str(averages))
+    assert first.name == f"{averages / 'weights.safetensors'}, step 8"
+    assert torch.equal(first.net.stem.weight, kept["0.2"]["stem.weight"])
+
+
+def test_an_average_that_is_not_there(averages, run_folder, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"no average '0\.5' in .*; there are 0\.2, 0\.9, power 0\.05, power 0\.1, and"
+    ):
+        networks.find(str(averages), "0.5")
+    for given in ("digits", str(run_folder / "weights.safetensors")):
+        with pytest.raises(ConfigError, match="only the folder of a training holds several averages"):
+            networks.find(given, "0.5")
+    shutil.copy(run_folder / "weights.safetensors", tmp_path)
+    with pytest.raises(CheckpointError, match="there is no checkpoint in"):
+        networks.find(str(tmp_path), "0.5")
+
+
+# ---------------------------------------------------------------- average
+
+
+def test_average_writes_what_sample_reads(averages, tmp_path):
+    """A width that was kept comes back as it was; another is that of the library."""
+    kept = checkpoint.newest(averages / "checkpoints").state["averages"]["weights"]["power 0.1"]
+    for width, weights in ((0.1, kept), (0.07, training.posthoc.average(averages, 0.07))):
+        out = tmp_path / "new" / f"{width}.safetensors"
+        done = run("average", averages, "--width", width, "--out", out)
+        assert done.output == f"the average power {width} at step 8: {out}\n"
+        net, about = models.load(out)
+        assert about["training"]["average"] == f"power {width}" and about["size"] == [1, 8, 8]
+        assert all(torch.equal(net.get_parameter(key), value) for key, value in weights.items())
+        assert draw(tmp_path, checkpoint=out)["images"].shape == (4, 8, 8, 1)
+    assert [path.name for path in (tmp_path / "new").iterdir() if path.suffix != ".safetensors"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--width", 0.9), "error: there is no average 'power 0.9' in"),
+        (("--width", 0.5), "and from its snapshots all widths in (1e-5, 0.28)"),
+        (("--width", "wide"), "'wide' is not a valid float"),
+        (("--width", 0.1, "--out", "w.npz"), "error: --out w.npz: what is written is safetensors"),
+        (("--width", 0.1, "--out", "file/w.safetensors"), "could not be written"),
+    ],
+)
+def test_average_refuses(options, message, averages, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert message in run("average", averages, "--out", "w.safetensors", *options, code=2).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_average_needs_snapshots(run_folder, tmp_path):
+    for folder, message in ((run_folder, "a width without snapshots (snapshot_every)"), (tmp_path, "no checkpoint in")):
+        assert message in run("average", folder, "--width", 0.1, "--out", tmp_path / "w.safetensors", code=2).stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_without_a_size_is_refused(tmp_path):
@@ -489,8 +645,14 @@ def test_a_target_that_cannot_be_is_refused_before_the_work(run_folder, tmp_path
 # ---------------------------------------------------------------- evaluate
 
 
-def save(path, images):
-    np.savez(path, images=images)
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """What is kept of reference sets stays out of the user's folder."""
+    monkeypatch.setattr(metrics.reference, "cache_folder", lambda name: tmp_path_factory.getbasetemp() / name)
+
+
+def save(path, images, **more):
+    np.savez(path, images=images, **more)
     return path
 
 
@@ -499,44 +661,193 @@ def stored_digits(count):
     return data.to_uint8(data.digits().model_range()[:count]).permute(0, 2, 3, 1).numpy()
 
 
-def numbers(output, title):
-    """The two distances in the row called ``title`` of the table."""
-    (row,) = [line for line in output.splitlines() if line.startswith(title + " ") and len(line.split()) == 3]
-    return [float(word) for word in row.split()[1:]]
+def evaluated(folder, images, *options, **more):
+    """What `evaluate` prints, and what it writes as JSON."""
+    where = ("--samples", save(folder / "e.npz", images, **more), "--out", folder / "e.json")
+    return run("evaluate", *where, *options).output, json.loads((folder / "e.json").read_text())
+
+
+def row(output, title):
+    """The numbers of samples and real in the row called ``title`` of the table."""
+    (line,) = [line for line in output.splitlines() if re.fullmatch(rf"{title}( +[-\d.,]+){{2}}", line)]
+    return [float(word.replace(",", "")) for word in line.split()[-2:]]
 
 
 def test_a_round_trip(run_folder):
-    draw(run_folder, n=6)
+    draw(run_folder, "--seed", 3, n=6)
     printed = run("evaluate", "--samples", run_folder / "x.npz").output
-    assert "samples    6 images of 8 x 8 x 1" in printed
-    assert "reference  1,791 images of digits; real: 6 others of them" in printed
-    assert 'in the feature space "digits", not FID' in printed
-    assert f"{evaluating.PROJECTIONS} directions, pixels in [-1, 1]" in printed
-    assert min(numbers(printed, "samples") + numbers(printed, "real")) > 0
+    lines = printed.splitlines()
+    assert lines[0] == f"samples    6 images of 8 x 8 x 1, {run_folder / 'x.npz'}"
+    assert re.fullmatch(r"  weights  weights\.safetensors.*, sha256 [0-9a-f]{16}, average \(EMA\) 0\.5", lines[1])
+    assert lines[2] == "  sampler  ddpm, steps 20, guidance none, eta 0, clip static, seed 3, label all"
+    assert lines[3] == f"  made by  ddpm_edu {ddpm_edu.__version__}, torch {torch.__version__}"
+    assert "reference  1,791 images of digits (all), seen in training" in printed
+    assert "real       6 other images of digits (all), kept out of the reference" in printed
+    assert 'features   "digits", sha256 ' in printed
+    assert "resize none, rounding 8 bits, flips none\nmeasured   with seed 0, ddpm_edu" in printed
+    assert f"{evaluation.PROJECTIONS} directions, pixels in [-1, 1]" in printed
+    assert row(printed, "images") == [6, 6]
+    assert min(row(printed, "Frechet distance") + row(printed, "sliced Wasserstein")) > 0
+    assert "NOT EQUAL" not in printed
+    assert max(map(len, lines[1:])) <= 120
 
 
 def test_real_images_are_near_and_noise_is_far(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1), dtype=np.uint8)
-    real, far = (
-        run("evaluate", "--samples", save(tmp_path / f"{name}.npz", images), "--data", "digits").output
-        for name, images in (("real", stored_digits(300)), ("noise", noise))
+    (real, _), (far, found) = (
+        evaluated(tmp_path, images, "--data", "digits") for images in (stored_digits(300), noise)
     )
-    rows = [numbers(*row) for row in ((real, "samples"), (far, "samples"), (real, "real"))]
-    for is_real, is_far, control in zip(*rows, strict=True):
+    for title in ("Frechet distance", "sliced Wasserstein"):
+        (is_real, control), (is_far, again) = row(real, title), row(far, title)
         assert is_far > 5 * is_real
         assert is_real < 4 * control
+        assert again == control, "the same images are kept out each time"
+    assert row(far, "precision")[0] < 0.5 < 0.7 < min(row(real, "precision"))
+    assert row(far, "kernel distance")[0] > 10 * abs(row(real, "kernel distance")[1])
+    assert found["interval"]["low"] > found["floor"]["mean"] + 5 * found["floor"]["spread"]
 
 
 def test_the_numbers_are_those_of_metrics(tmp_path):
-    """What is kept out of the reference, and for which number of samples, is part of what the numbers mean."""
-    images = data.digits().model_range()
+    """What is kept out of the reference, for which number of samples, and how images are rounded is what they mean."""
+    whole = data.digits()
+    images = data.to_model_range(data.to_uint8(whole.model_range()))
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    samples, reference = data.to_model_range(data.to_uint8(images[:50])), images[order[50:]]
-    printed = run("evaluate", "--samples", save(tmp_path / "x.npz", stored_digits(50))).output
-    features = metrics.features.load("digits").features
-    frechet = metrics.frechet_distance(features(samples), features(reference))
-    sliced = metrics.sliced_wasserstein(samples, reference, 256, torch.Generator().manual_seed(0))
-    assert numbers(printed, "samples") == [round(frechet, 4), round(sliced, 5)]
+    samples, held, reference = images[:50], images[order[:50]], images[order[50:]]
+    printed, found = evaluated(tmp_path, stored_digits(50), labels=(whole.labels[:50] + 1).numpy() % 10)
+    extractor = metrics.features.load("digits")
+    f, g, r = map(extractor.features, (samples, held, reference))
+    for name, x, y, labels in (("samples", samples, f, (whole.labels[:50] + 1) % 10), ("real", held, g, None)):
+        near = metrics.precision_recall(r, y, 3)
+        wanted = {
+            "n": 50,
+            "frechet": metrics.frechet_distance(y, r),
+            "kernel": metrics.kernel_distance(y, r),
+            "precision": near.precision,
+            "recall": near.recall,
+            "sliced_wasserstein": metrics.sliced_wasserstein(x, reference, 256, torch.Generator().manual_seed(0)),
+            "agreement": metrics.agreement(extractor.logits(x), whole.labels[order[:50]] if labels is None else labels),
+        }
+        assert found["numbers"][name] == pytest.approx(wanted, rel=1e-4), name
+    assert found["numbers"]["samples"]["agreement"] < 0.1, "labels that are all wrong"
+    seeded = torch.Generator().manual_seed
+    floor = metrics.floor(extractor.features(images), 50, 20, seeded(0))
+    assert list(found["floor"].values()) == pytest.approx([*floor], rel=1e-4)
+    interval = metrics.bootstrap(f, r, repeats=200, generator=seeded(0))
+    told = [found["interval"][name] for name in ("low", "high", "bias")]
+    assert told == pytest.approx([*interval[1:]], rel=1e-4)
+    for name, (title, form) in {
+        "frechet": ("Frechet distance", ".4f"),
+        "agreement": ("agreement of labels", ".3f"),
+    }.items():
+        both = [float(format(found["numbers"][column][name], form)) for column in ("samples", "real")]
+        assert row(printed, title) == both
+
+
+def test_more_samples_than_can_be_kept_out_are_said_to_be_more(tmp_path):
+    printed, found = evaluated(tmp_path, stored_digits(900))
+    assert row(printed, "images") == [900, 898]
+    assert "NOT EQUAL: 898 real images could be kept out beside 900 samples" in printed
+    assert (found["floor"]["n"], found["reference"]["images"], found["reference"]["kept_out"]) == (898, 899, 898)
+
+
+def test_images_that_were_trained_on_can_be_below_the_floor(tmp_path):
+    """Every second digit: each is at no distance from one that was trained on."""
+    printed, found = evaluated(tmp_path, stored_digits(1797)[np.arange(1797) % 2 == 0])
+    assert found["nearest"]["median"] == 0 and found["nearest"]["median_real"] > 1
+    assert "No image is left that the networks were not trained on" in printed
+    found["numbers"]["samples"]["frechet"] = 0.0
+    assert "BELOW THE FLOOR" in evaluation_card.card(found)
+    found["numbers"]["samples"]["frechet"] = 99.0
+    assert "BELOW THE FLOOR" not in evaluation_card.card(found)
+
+
+def test_copies_of_training_images_are_found_where_others_were_kept_out(monkeypatch):
+    """For a data set whose networks did not see the reference: noise for images, and half of the samples copies."""
+    noise = torch.randint(0, 256, (600, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    training, test, fresh = data.ImageSet("t", noise[:300]), data.to_model_range(noise[300:500]), noise[500:]
+    monkeypatch.setattr(data, "fashion_mnist", {"train": training}.__getitem__)
+    source, held = evaluation.SOURCES["fashion_mnist"], data.to_model_range(fresh[:50])
+    copied, new = (
+        evaluation.nearest(data.to_model_range(x), held, test, source, test)
+        for x in (torch.cat([noise[:50], fresh[:50]]), fresh)
+    )
+    assert copied["images"] == 100 and copied["training_images"] == 300
+    assert 0.5 <= copied["shares"]["distance"]["share"] < 0.6 and copied["shares"]["distance"]["p_value"] < 1e-6
+    assert copied["shares"]["ratio"]["p_value"] < 1e-6
+    assert new["shares"]["distance"]["p_value"] > 0.01, "negative control"
+    monkeypatch.setattr(evaluation, "LOOKS", 1)
+    assert evaluation.nearest(test, held, test, source, test)["images"] == evaluation.LEAST_LOOKS
+
+
+def escaped(text):
+    return np.array(text)
+
+
+NOT_FACTS = {
+    "no JSON": escaped("{"),
+    "a list": escaped('["method"]'),
+    "a number": escaped("7"),
+    "nested without end": escaped("[" * 10_000),
+    "digits without end": escaped('{"seed": ' + "9" * 5000 + "}"),
+    "too much": escaped(json.dumps({"method": "ddim", "filler": "x" * 10**5})),
+    "bytes": np.array(b'{"method": "ddim"}'),
+    "two": np.array(['{"method": "ddim"}'] * 2),
+    "numbers": np.zeros((3, 3)),
+    "other keys": escaped('{"price": 3}'),
+    "nested": escaped('{"method": {"name": "ddim"}, "steps": [3], "seed": 1e999, "clip": NaN}'),
+    "an escape sequence": escaped(json.dumps({"method": "\x1b[2J", "checkpoint": "a\nb", "clip": "\u202eb"})),
+    "long": escaped(json.dumps({"method": "x" * 101, "seed": 2**70})),
+}
+
+
+@pytest.mark.parametrize("about", NOT_FACTS.values(), ids=NOT_FACTS)
+def test_what_a_stranger_says_of_a_file_is_not_trusted(about, tmp_path):
+    stored = files.read(save(tmp_path / "x.npz", stored_digits(4), about=about))
+    assert stored.about == {}
+    assert stored.images.shape == (4, 1, 8, 8)
+
+
+class Harm:
+    def __reduce__(self):
+        return (print, ("ran",))
+
+
+def test_a_pickle_in_a_file_is_not_run(tmp_path, capsys):
+    harm = np.array([Harm()] * 4, dtype=object)
+    np.savez(tmp_path / "x.npz", images=stored_digits(4), about=harm, labels=harm)
+    stored = files.read(tmp_path / "x.npz")
+    assert (stored.about, stored.labels) == ({}, None)
+    assert capsys.readouterr().out == ""
+
+
+def test_what_a_file_does_not_say_is_not_known(tmp_path):
+    printed, found = evaluated(
+        tmp_path, stored_digits(10), about=escaped('{"steps": 5, "eta": 0.25, "guidance": null}')
+    )
+    assert "  weights  not known, sha256 not known, average (EMA) not known\n" in printed
+    assert "  sampler  not known, steps 5, guidance none, eta 0.25, clip not known, seed not known" in printed
+    assert re.search(r"agreement of labels +not known +[\d.]+\n", printed)
+    assert found["samples"]["about"] == {"steps": 5, "eta": 0.25, "guidance": None}
+    assert found["numbers"]["samples"]["agreement"] is None
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.zeros(3, int), np.zeros((4, 1), int), np.zeros(4), np.array([0, 1, 2, -1]), np.zeros((4, 10**6), int)],
+    ids=["too few", "a column", "floats", "none", "large"],
+)
+def test_labels_that_are_none_are_not_known(labels, tmp_path):
+    assert files.read(save(tmp_path / "x.npz", stored_digits(4), labels=labels)).labels is None
+    ten = np.array([0, 1, 2, 10])
+    assert files.read(save(tmp_path / "x.npz", stored_digits(4), labels=ten)).labels.tolist() == [0, 1, 2, 10]
+    assert evaluated(tmp_path, stored_digits(4), labels=ten)[1]["numbers"]["samples"]["agreement"] is None
+
+
+def test_evaluate_writes_only_json(tmp_path):
+    x = save(tmp_path / "x.npz", stored_digits(4))
+    refused = run("evaluate", "--samples", x, "--out", tmp_path / "y.txt", code=2).stderr
+    assert "its end says what to write, .json (all numbers), not '.txt'" in refused
+    assert list(tmp_path.iterdir()) == [x]
 
 
 @pytest.mark.parametrize(
@@ -548,7 +859,7 @@ def test_the_numbers_are_those_of_metrics(tmp_path):
         (np.zeros((4, 9, 9, 1), np.uint8), (), "error: --data must be digits or fashion_mnist, got 'none'"),
         (np.zeros((4, 8, 8, 1), np.uint8), ("--data", "cifar10"), "got 'cifar10' for images of 8 x 8 x 1"),
         (np.zeros((4, 9, 9, 1), np.uint8), ("--data", "digits"), "has images of 9 x 9 x 1, digits of 8 x 8 x 1"),
-        (np.eye(8, dtype=np.uint8)[None, ..., None], (), "at least 2 are needed"),
+        (np.eye(8, dtype=np.uint8)[None, ..., None], (), "x.npz holds 1 images; at least 4 are needed"),
         (np.array([[[[{}]]]]), (), "cannot be read as samples"),
     ],
 )
@@ -576,8 +887,13 @@ def test_evaluate_refuses_what_is_no_npz(run_folder, tmp_path):
 
 def test_what_is_written_is_read(tmp_path):
     images = torch.randint(0, 256, (3, 3, 5, 6), dtype=torch.uint8)
-    files.write(tmp_path / "x.npz", files.npz(images, None))
-    assert torch.equal(files.read(tmp_path / "x.npz"), images)
+    labels, about = torch.tensor([2, 0, 1]), {"method": "ddim", "steps": 3, "guidance": None, "eta": 0.5}
+    files.write(tmp_path / "x.npz", files.npz(images, labels, about))
+    found = files.read(tmp_path / "x.npz")
+    assert torch.equal(found.images, images) and torch.equal(found.labels, labels)
+    assert found.about == about
+    files.write(tmp_path / "x.npz", files.npz(images, None, {}))
+    assert files.read(tmp_path / "x.npz")[1:] == (None, {})
 
 
 # ---------------------------------------------------------------- plan

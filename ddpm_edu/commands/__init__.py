@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ddpm_edu.commands.averaging import average
 from ddpm_edu.commands.checking import doctor
 from ddpm_edu.commands.datasets import data
 from ddpm_edu.commands.evaluating import evaluate
@@ -62,5 +63,5 @@ def program() -> None:
     """
 
 
-for command in (train, sample, evaluate, plan, presets, data, doctor):
+for command in (train, sample, average, evaluate, plan, presets, data, doctor):
     program.add_command(command)

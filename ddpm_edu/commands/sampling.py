@@ -73,15 +73,16 @@ def sample(
 ) -> None:
     """Draw N images from a trained network and write them to a file.
 
-    x.npz holds images, uint8 (N, height, width, channels) with 0..255, and where the network knows classes labels,
-    int64 (N,). x.png is a sheet of them. The file is there whole, or not at all.
+    x.npz holds images, uint8 (N, height, width, channels) with 0..255, where the network knows classes labels, int64
+    (N,), and about: how they were made, as JSON, which `evaluate` prints. x.png is a sheet of them. The file is there
+    whole, or not at all.
 
     Image i depends on the seed and on i, not on N or B (but for rounding: sums may be taken in another order).
     """
     import torch
 
-    from ddpm_edu import cpu, sampling, training
-    from ddpm_edu.commands import files, networks
+    from ddpm_edu import __version__, cpu, sampling, training
+    from ddpm_edu.commands import facts, files, networks
     from ddpm_edu.data import to_uint8
     from ddpm_edu.training.distributed import pick_device
 
@@ -89,11 +90,15 @@ def sample(
         if value < 1:
             raise ConfigError(f"{name} must be >= 1, got {value}.")
     files.check_target(out)
-    sampling.methods.by_name(method)
+    chosen = sampling.methods.by_name(method)
     trained = networks.find(checkpoint)
     labels, place = _labels(trained, label, n), pick_device(settings_of.device(device))
     _check_guidance(trained, guidance)
     cpu.keep_memory()
+    about = facts.of_weights(trained, checkpoint)
+    about |= {"method": method, "steps": chosen.steps(trained.s.T) if steps is None else steps, "guidance": guidance}
+    about |= {"eta": eta, "clip": clip, "seed": seed, "label": label or (None if labels is None else "all")}
+    about |= {"torch": torch.__version__, "ddpm_edu": __version__}
     trained.net.to(place)
     drawn = []
     for rows in torch.arange(n).split(batch):
@@ -106,7 +111,7 @@ def sample(
     each_class = labels is not None and label in (None, "all")
     columns = int(trained.classes or 1) if each_class else math.ceil(math.sqrt(n))
     as_npz = out.suffix.lower() == ".npz"
-    files.write(out, files.npz(images, labels) if as_npz else files.png(images, min(n, columns)))
+    files.write(out, files.npz(images, labels, about) if as_npz else files.png(images, min(n, columns)))
     c, height, width = trained.shape
     click.echo(f"{n} images of {height} x {width} x {c} from {trained.name}: {out}")
 

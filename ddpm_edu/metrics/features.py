@@ -95,9 +95,11 @@ class Extractor:
 
 
 def load(name: str | Path) -> Extractor:
-    """The extractor called ``name``: "digits" (8x8) or "fashion" (28x28), or the path of such a file; eval mode, CPU.
+    """The extractor called ``name``: "digits" (8x8), "fashion" (28x28), or the path of such a file; eval mode, CPU.
 
-    Its ``config`` tells the network's arguments, data, training, and accuracy on images that it was not trained on.
+    "fashion_turned" is a second opinion on Fashion-MNIST: another network, which was never told what the images show
+    and has learned to see how each has been turned. What both call better is better. The ``config`` of an extractor
+    tells the network's arguments, data, training, and accuracy on images that it was not trained on.
     Raises ConfigError for an unknown name, DataError for a file that is missing, damaged or of another network.
     """
     path = name if isinstance(name, Path) else pretrained.carried(name, FOLDER)

@@ -14,6 +14,7 @@ from tests.mutants import (
     in_inversion,
     in_likelihood,
     in_metrics,
+    in_metrics_more,
     in_models,
     in_sampling,
     in_schedules,
@@ -22,6 +23,7 @@ from tests.mutants import (
     in_training,
     in_training_averages,
     in_training_files,
+    in_uncertainty,
 )
 
 ALL: tuple[Mutant, ...] = (
@@ -41,6 +43,8 @@ ALL: tuple[Mutant, ...] = (
     *in_data.MUTANTS,
     *in_models.MUTANTS,
     *in_metrics.MUTANTS,
+    *in_uncertainty.MUTANTS,
+    *in_metrics_more.MUTANTS,
     *in_training.MUTANTS,
     *in_training_files.MUTANTS,
     *in_training_averages.MUTANTS,

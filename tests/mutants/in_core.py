@@ -22,6 +22,7 @@ from tests import (
     test_reverse,
 )
 from tests.mutants import Mutant
+from tests.training import test_meter
 
 # ---------------------------------------------------------------- parameterisations
 
@@ -736,6 +737,16 @@ LOSSES = (
         "ddpm_edu.losses.by_quartile",
         lambda s, t, loss: torch.stack([loss[(t * 4 // s.T).clamp(max=3) == q].mean() for q in range(4)]),
         (test_losses.test_quartiles_by_hand_and_at_their_borders,),
+    ),
+    Mutant(
+        "quarters counted from t, not t - 1, in the log of a training too",
+        "ddpm_edu.losses.quarter",
+        lambda t, T: (t * 4 // T).clamp(max=3),
+        (
+            test_losses.test_quartiles_by_hand_and_at_their_borders,
+            test_meter.test_the_quarter_of_every_t,
+            test_meter.test_a_meter_and_the_losses_by_quartile_agree,
+        ),
     ),
     Mutant(
         "the bound's gradient reaches the mean",

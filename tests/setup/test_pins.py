@@ -54,9 +54,13 @@ def without_hash(lock: str) -> list[str]:
     return [e.split("==")[0] for e in entries if "==" in e and not re.search(r"--hash=sha256:[0-9a-f]{64}", e)]
 
 
+NOT_LOCKED = {"fid"}  # asks for torch itself, and for weights from elsewhere: for those who want it, after set-up
+
+
 def direct_requirements(pyproject: str) -> list[Requirement]:
     project = tomllib.loads(pyproject)["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    extras = {name: wanted for name, wanted in project["optional-dependencies"].items() if name not in NOT_LOCKED}
+    groups = [project["dependencies"], *extras.values()]
     wanted = [Requirement(text) for group in groups for text in group]
     return [requirement for requirement in wanted if requirement.name != project["name"]]
 
