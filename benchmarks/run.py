@@ -25,7 +25,7 @@ LONG = (
     "parameterizations.py",  # 10 minutes
     "operations.py tests",  # 15 minutes
     "blocks.py",  # 25 minutes
-    "samplers.py",  # 1 hour and 45 minutes
+    "samplers.py",  # 50 minutes
     "quality.py",  # 2 hours and a half
 )
 LISTS = {"short": SHORT, "long": LONG}

@@ -1,6 +1,6 @@
 """What a sampler, its steps, its limits and guidance do to samples of the shipped digits U-Net, measured.
 
-Usage: ``python benchmarks/samplers.py`` (an hour and three quarters on a busy core). Writes
+Usage: ``python benchmarks/samplers.py`` (fifty minutes on one core). Writes
 benchmarks/results/samplers.json, which lesson 05 shows, and prints it as a table.
 
 Every entry is measured on 1,000 samples, a hundred of each class, for each of three seeds: the Frechet distance to all
