@@ -3,6 +3,8 @@
 A message says what was given, what is allowed, the usual cause and the fix.
 """
 
+from collections.abc import Iterable
+
 
 class DDPMError(ValueError):
     """Base of every error that this package raises on purpose."""
@@ -50,3 +52,19 @@ class CheckpointError(DDPMError):
 
 class TrainingWarning(UserWarning):
     """A training that works but probably not as meant (an average that never leaves the first weights)."""
+
+
+# ---------------------------------------------------------------- what messages have in common
+
+
+def nearest(given: object, names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that ``given`` may be a misspelling of, whatever its case: two at most, the nearest first."""
+    import difflib  # only where something went wrong
+
+    return difflib.get_close_matches(str(given).lower(), names, n=2)
+
+
+def did_you_mean(near: Iterable[str]) -> str:
+    """The end of a message: " Did you mean a or b?", or nothing where nothing is near."""
+    words = " or ".join(near)
+    return f" Did you mean {words}?" if words else ""

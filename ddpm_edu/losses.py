@@ -67,8 +67,13 @@ def by_quartile(s: Schedule, t: Tensor, loss: Tensor) -> Tensor:
     check_batch(s, loss, t, loss=loss)
     if loss.ndim != 1:
         raise ShapeError(f"one loss a sample is needed, shape (N,), got {tuple(loss.shape)}. Fix: losses.mse(a, b).")
-    quarter = ((t - 1) * 4 // s.T).to(loss.device)
-    return torch.stack([loss[quarter == q].mean() for q in range(4)])
+    own = quarter(t, s.T).to(loss.device)
+    return torch.stack([loss[own == q].mean() for q in range(4)])
+
+
+def quarter(t: Tensor, T: int) -> Tensor:
+    """In which quarter of 1..T each t lies: 0, 1, 2 or 3, int64 (N,): q T/4 <= t - 1 < (q + 1) T/4."""
+    return (t - 1) * 4 // T
 
 
 # ---------------------------------------------------------------- weights: tables over t

@@ -18,7 +18,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from ddpm_edu.errors import ScheduleError, ScheduleWarning
+from ddpm_edu.errors import ScheduleError, ScheduleWarning, did_you_mean, nearest
 from ddpm_edu.schedule_checks import as_table, check_betas, check_ends, check_T, is_real, short
 
 # sqrt(alpha_bar_T) is the factor that still multiplies the image at the end of the chain. DDPM's own
@@ -214,10 +214,7 @@ FAMILIES: dict[str, Callable[[int], Schedule]] = {
 def by_name(name: str, T: int = 1000) -> Schedule:
     """The family called ``name`` (a key of :data:`FAMILIES`) with T steps. Raises ScheduleError for an unknown name."""
     if name not in FAMILIES:
-        import difflib
-
-        near = difflib.get_close_matches(str(name), FAMILIES, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(map(repr, nearest(name, FAMILIES)))
         raise ScheduleError(f"no schedule is called {name!r}; there are {', '.join(FAMILIES)}.{hint}")
     return FAMILIES[name](T)
 

@@ -472,6 +472,16 @@ def test_one_average_of_several(averages):
     assert torch.equal(first.net.stem.weight, kept["0.2"]["stem.weight"])
 
 
+def test_samples_are_of_the_average_that_was_asked_for(averages):
+    """Their file says which, and the weights are that one's."""
+    kept = checkpoint.newest(averages / "checkpoints").state["averages"]["weights"]
+    for given in ("0.9", "0.2"):
+        told = json.loads(str(draw(averages, "--average", given, "--steps", 1, n=1)["about"]))
+        net, *_ = networks.find(str(averages), given)
+        assert torch.equal(net.stem.weight, kept[given]["stem.weight"])
+        assert (told["average"], told["weights_sha256"]) == (given, metrics.reference.content_hash(net.state_dict()))
+
+
 def test_an_average_that_is_not_there(averages, run_folder, tmp_path):
     with pytest.raises(
         ConfigError, match=r"no average '0\.5' in .*; there are 0\.2, 0\.9, power 0\.05, power 0\.1, and"

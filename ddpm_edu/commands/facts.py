@@ -15,24 +15,21 @@ KNOWN = (
     *("checkpoint", "average", "weights_sha256", "method", "steps", "guidance", "eta", "clip", "seed", "label"),
     *("torch", "ddpm_edu"),
 )
-AVERAGE = ", the average "  # between the name of a checkpoint and that of its average
 MOST = 2**14  # characters of all facts together
 LONGEST = 100  # characters of one
 
 
-def of_weights(trained: Trained, given: str) -> dict[str, Fact]:
+def of_weights(trained: Trained) -> dict[str, Fact]:
     """Which network: its name, the average that its weights are (where this is known), and the sha256 of the weights.
 
-    ``given``: as --checkpoint names it. The hash is over names, dtypes, shapes and bytes of the tensors as they are
-    used, so the same weights in another file are the same.
+    The hash is over names, dtypes, shapes and bytes of the tensors as they are used, so the same weights in another
+    file are the same.
     """
     from ddpm_edu.metrics import reference
 
-    name, _, average = trained.name.partition(AVERAGE)
-    found: dict[str, Fact] = {"checkpoint": Path(name).name}
-    known = average or _average(Path(given))
-    if known:
-        found["average"] = known
+    found: dict[str, Fact] = {"checkpoint": Path(trained.name.partition(",")[0]).name}
+    if trained.average is not None:
+        found["average"] = trained.average
     return {**found, "weights_sha256": reference.content_hash(trained.net.state_dict())}
 
 
@@ -56,15 +53,3 @@ def _is_plain(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or (isinstance(value, int) and abs(value) < 2**64)
-
-
-def _average(path: Path) -> str | None:
-    """The name of the average that the weights of a training are, which is in their metadata."""
-    from safetensors import safe_open
-
-    path = path / "weights.safetensors" if path.is_dir() else path
-    if not path.is_file():
-        return None
-    with safe_open(path, framework="pt") as file:
-        training = json.loads(file.metadata()["config"]).get("training", {})
-    return str(training["average"]) if "average" in training else None

@@ -1,6 +1,5 @@
 """Files of samples: written whole or not at all, and read without trust."""
 
-import contextlib
 import io
 import json
 import os
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_edu import plots
+from ddpm_edu import plots, whole
 from ddpm_edu.commands import facts
 from ddpm_edu.data import to_model_range
 from ddpm_edu.errors import ConfigError, DataError
@@ -68,19 +67,11 @@ def png(images: Tensor, columns: int) -> bytes:
 
 
 def write(path: Path, content: bytes) -> None:
-    """``content`` as the file ``path``, whole or not at all: under another name first. Raises DataError."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """``content`` as the file ``path``, whole or not at all. Raises DataError."""
     try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        whole.write(path, content)
     except OSError as cause:
         raise DataError(f"{path} could not be written ({cause}). Fix: make room, or another --out.") from cause
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, RuntimeError, NotImplementedError, MemoryError)

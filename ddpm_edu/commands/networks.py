@@ -11,7 +11,7 @@ from ddpm_edu import models, schedules
 from ddpm_edu.errors import CheckpointError, ConfigError, DataError
 from ddpm_edu.models import pretrained
 from ddpm_edu.schedules import Schedule
-from ddpm_edu.training import TrainConfig, checkpoint, planner
+from ddpm_edu.training import checkpoint, weights
 
 SHORT = {"digits": "digits_unet", "fashion": "fashion_unet"}
 SHAPES = {"digits": (1, 8, 8), "Fashion-MNIST": (1, 28, 28)}  # by the beginning of "data", where a file has no "size"
@@ -28,12 +28,15 @@ class Trained(NamedTuple):
     classes: int | None  # None: unconditional
     label_dropout: float | None  # None: not known
     name: str
+    average: str | None = None  # of the weights while it was trained; None: not known
 
 
-def find(given: str) -> Trained:
+def find(given: str, average: str | None = None) -> Trained:
     """The network that a command line names: one that the package carries, a file, or the folder of a training.
 
-    In a training's folder it is weights.safetensors, or before there is one the first average of the newest checkpoint.
+    In a training's folder it is weights.safetensors, or the first average of the newest checkpoint where that is of a
+    later step or there is no such file; its ``name`` says which. ``average``: another one of the checkpoint, by its
+    decay ("0.9999") or its width ("0.1"; see :func:`ddpm_edu.training.weights.of_checkpoint`).
     Raises ConfigError, CheckpointError, DataError.
     """
     path, name = Path(given), SHORT.get(given, given)
@@ -43,10 +46,15 @@ def find(given: str) -> Trained:
             f"{given!r} is the name of weights that the package carries, and also a path here. "
             f"Fix: {os.curdir}{os.sep}{given} for the path; for the weights, call this from another folder."
         )
+    if path.is_dir() and given not in known:
+        return _of_folder(path, average)
+    if average is not None:
+        raise ConfigError(
+            f"the average {average!r} of {given!r}: only the folder of a training holds several averages to choose "
+            "from. Fix: the folder, or no average."
+        )
     if given in known:
         return _of_file(*pretrained.load(name), name)
-    if path.is_dir():
-        return _of_folder(path)
     if not path.exists():
         raise ConfigError(
             f"there is no file or folder {given!r}, and no weights of that name; there are {', '.join(known)}. "
@@ -55,31 +63,31 @@ def find(given: str) -> Trained:
     return _of_file(*pretrained.load(path), path.name)
 
 
-def _of_folder(folder: Path) -> Trained:
-    """What a training has left."""
-    weights = folder / "weights.safetensors"
-    if weights.exists():
-        return _of_file(*pretrained.load(weights), str(weights))
-    found = checkpoint.newest(folder / "checkpoints")
-    if found is None:
+def _of_folder(folder: Path, average: str | None) -> Trained:
+    """What a training has left: a run that is extended has weights.safetensors of an earlier end."""
+    file, checkpoints = folder / weights.FILE, checkpoint.listed(folder / "checkpoints")
+    if not file.exists() and not checkpoints:
         raise CheckpointError(
-            f"{folder} has neither weights.safetensors nor a checkpoint. Usual cause: not the folder that was --out of "
-            "a training. Fix: that one."
+            f"{folder} has neither {weights.FILE} nor a checkpoint. Usual cause: not the folder that was --out of a "
+            "training. Fix: that one."
         )
-    config, averages = TrainConfig.from_json(found.state["config"]), found.state["averages"]["weights"]
-    net = models.UNet(config.net)
-    net.load_state_dict({**found.state["net"], **next(iter(averages.values()))})
-    c, pixels = config.net, planner.size(config)
-    return Trained(
-        net.eval(),
-        schedules.by_name(config.schedule, c.T),
-        config.predicts,
-        1,
-        (c.channels, pixels, pixels),
-        c.classes,
-        config.label_dropout,
-        f"{found.path.name}, the average {next(iter(averages))}",
-    )
+    at_end, step = None, None
+    if average is None and file.exists():
+        net, about = pretrained.load(file)
+        step = about.get("training", {}).get("step")
+        at_end = _of_file(net, about, f"{file}, step {step}" if isinstance(step, int) else str(file))
+    if at_end is not None and not (checkpoints and _before(step, checkpoint.step_of(checkpoints[0]))):
+        return at_end
+    net, about, source = weights.of_checkpoint(folder, average)
+    training = about["training"]
+    if at_end is not None and not _before(step, training["step"]):  # the later ones are damaged, as was warned
+        return at_end
+    return _of_file(net, about, f"{source}, step {training['step']}, the average {training['average']}")
+
+
+def _before(step: object, other: int) -> bool:
+    """Whether a file's ``step`` is before ``other``. One that does not say is taken as it is."""
+    return isinstance(step, int) and step < other
 
 
 def _of_file(net: nn.Module, about: dict[str, Any], name: str) -> Trained:
@@ -93,7 +101,9 @@ def _of_file(net: nn.Module, about: dict[str, Any], name: str) -> Trained:
             f"{name}: its metadata make no sense ({cause!r}). Usual cause: a file of another program, or one edited by "
             "hand. Fix: make it again with models.save or a training."
         ) from cause
-    return Trained(net, s, about["predicts"], first_t, _shape(about, name), classes, dropout, name)
+    told = about.get("training", {}).get("average")
+    average = told if isinstance(told, str) else None
+    return Trained(net, s, about["predicts"], first_t, _shape(about, name), classes, dropout, name, average)
 
 
 def _shape(about: dict[str, Any], name: str) -> tuple[int, ...]:

@@ -28,6 +28,9 @@ CLIPS = ("none", "static", "dynamic")
     metavar="FILE|NAME",
     help="digits, fashion or another that the package carries; or a .safetensors file, or the folder of a training.",
 )
+@click.option(
+    "--average", metavar="A", help="Of a training's folder: a decay (0.9999) or a width (0.1).  [default: the first]"
+)
 @click.option("--n", required=True, type=int, metavar="N", help="How many images.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="x.npz or x.png.")
 @click.option(
@@ -58,6 +61,7 @@ CLIPS = ("none", "static", "dynamic")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def sample(
     checkpoint: str,
+    average: str | None,
     n: int,
     out: Path,
     method: str,
@@ -91,11 +95,11 @@ def sample(
             raise ConfigError(f"{name} must be >= 1, got {value}.")
     files.check_target(out)
     chosen = sampling.methods.by_name(method)
-    trained = networks.find(checkpoint)
+    trained = networks.find(checkpoint, average)
     labels, place = _labels(trained, label, n), pick_device(settings_of.device(device))
     _check_guidance(trained, guidance)
     cpu.keep_memory()
-    about = facts.of_weights(trained, checkpoint)
+    about = facts.of_weights(trained)
     about |= {"method": method, "steps": chosen.steps(trained.s.T) if steps is None else steps, "guidance": guidance}
     about |= {"eta": eta, "clip": clip, "seed": seed, "label": label or (None if labels is None else "all")}
     about |= {"torch": torch.__version__, "ddpm_edu": __version__}

@@ -55,6 +55,8 @@ def train(
     The same command again goes on where it was, bit for bit, however it ended. SIGTERM or one Ctrl-C finish the step,
     save and leave with 128 + the signal's number; a second Ctrl-C leaves at once.
 
+    One training in DIR at a time: a second is refused while the first runs.
+
     Many GPUs: torchrun --standalone --nproc-per-node 4 -m ddpm_edu train PRESET --out DIR
     """
     from ddpm_edu import training
@@ -74,22 +76,20 @@ def train(
 
 @click.command(epilog=EXIT_CODES)
 def presets() -> None:
-    """List the trainings that have a name: data, steps and images a step, network."""
+    """List the trainings that have a name: what it is, and below it data, steps and images a step, network."""
     from ddpm_edu.training import presets as room
 
     width = max(map(len, room.PRESETS))
     for name, config in room.PRESETS.items():
-        click.echo(f"{name:<{width}}  {_line(config)}")
+        click.echo(f"{name:<{width}}  {room.ABOUT[name]}\n{'':<{width}}  {_line(config)}")
 
 
 def _line(config: TrainConfig) -> str:
     net = config.net
-    what = "your own images (set folder and size)" if config.data == "folder" else config.data
     labels = f"{net.classes} classes" if net.classes else "no labels"
     shape = " ".join(str(net.width * multiple) for multiple in net.multipliers)
-    return (
-        f"{what}, {labels}; {config.steps:,} steps of {config.batch} images; predicts {config.predicts}; U-Net {shape}"
-    )
+    steps = f"{config.steps:,} steps of {config.batch} images"
+    return f"{config.data}, {labels}; {steps}; predicts {config.predicts}; U-Net {shape}"
 
 
 def _names(given: str, config: TrainConfig) -> list[str]:

@@ -5,7 +5,6 @@ so an interrupted or tampered download never looks like data. Nothing is unpacke
 place.
 """
 
-import difflib
 import os
 import sys
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import BinaryIO, Never
 import pooch
 from tqdm.auto import tqdm
 
-from ddpm_edu.errors import DataError
+from ddpm_edu.errors import DataError, nearest
 
 _CHUNK = 2**16
 _TIMEOUT = 30  # seconds without a byte
@@ -89,8 +88,7 @@ def fetch(name: str) -> Path:
     by hand).
     """
     if name not in _FILES:
-        near = difflib.get_close_matches(name.lower(), DATASETS, n=1, cutoff=0.3)
-        hint = near[0] if near else next(iter(DATASETS))
+        hint = (nearest(name, DATASETS) or [*DATASETS])[0]
         raise DataError(
             f"unknown data set {name!r}; those to fetch are {', '.join(DATASETS)}. The digits, shapes and "
             f"toys need no download. Fix: fetch({hint!r})."

@@ -41,7 +41,7 @@ ADM_IMAGENET64 = replace(
     ADM_IMAGENET256, width=192, blocks=3, multipliers=(1, 2, 3, 4), attention=(1, 2, 3), dropout=0.1
 )
 DIGITS = UNetConfig(channels=1, width=32, multipliers=(1, 2), blocks=1, groups=8, classes=10)
-FASHION = UNetConfig(channels=1, width=48, multipliers=(1, 2), blocks=1, groups=8, classes=10, patch=2)
+FASHION = replace(DIGITS, patch=2, dropout=0.0)
 
 
 def unet_cifar10(out_channels: int = 3) -> UNet:
@@ -80,5 +80,5 @@ def unet_digits() -> UNet:
 
 
 def unet_fashion() -> UNet:
-    """For Fashion-MNIST (28x28, ten classes): 1,578,196 parameters. It sees 2x2 patches: a CPU trains it in minutes."""
+    """For Fashion-MNIST (28x28, ten classes): 704,484 parameters. It sees 2x2 patches: a CPU trains it in minutes."""
     return UNet(FASHION)

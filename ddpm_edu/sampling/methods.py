@@ -1,6 +1,5 @@
 """The methods of :func:`ddpm_edu.sampling.sample` by name, each with the one option that it takes."""
 
-import difflib
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -8,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ddpm_edu import reverse
-from ddpm_edu.errors import ConfigError
+from ddpm_edu.errors import ConfigError, did_you_mean, nearest
 from ddpm_edu.parameterization import Denoise, Denoised
 from ddpm_edu.reverse import Variance
 from ddpm_edu.sampling import ddim, ddpm, dpm_solver, heun
@@ -50,8 +49,7 @@ def choose(name: str, s: Schedule, denoise: Denoise, options: Options) -> Step:
 def by_name(name: str) -> Method:
     """The method called ``name``. Raises ConfigError for another name, with the nearest ones."""
     if name not in METHODS:
-        near = difflib.get_close_matches(str(name).lower(), METHODS, n=3, cutoff=0.4)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        hint = did_you_mean(map(repr, nearest(name, METHODS)))
         raise ConfigError(f"no sampling method is called {name!r}; there are {', '.join(METHODS)}.{hint}")
     return METHODS[name]
 

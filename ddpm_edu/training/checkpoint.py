@@ -1,9 +1,9 @@
 """Checkpoints that survive what happens to them: killed processes, full disks, flipped bits.
 
-A checkpoint is one file, ``step-00001000-<first 16 of sha256>.pt``: written under another name, flushed to the disk,
-and only then renamed, so that under its own name a file is always whole. The hash is in the name and is checked before
-anything in the file is looked at (torch and safetensors load a file with a flipped bit without a word). Reading is
-``weights_only=True`` and nothing else. Old ones are deleted when the new one is there and has been read back.
+A checkpoint is one file, ``step-00001000-<first 16 of sha256>.pt``, which is there whole or not at all
+(:mod:`ddpm_edu.whole`). The hash is in the name and is checked before anything in the file is looked at (torch and
+safetensors load a file with a flipped bit without a word). Reading is ``weights_only=True`` and nothing else. Old ones
+are deleted when the new one is there and has been read back.
 
 The file holds tensors, numbers, strings, lists and dicts; the configuration is JSON in it.
 """
@@ -13,7 +13,6 @@ import errno
 import functools
 import hashlib
 import io
-import os
 import re
 import warnings
 import zipfile
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ddpm_edu import whole
 from ddpm_edu.errors import CheckpointError, ConfigError, TrainingWarning
 
 FORMAT = 1
@@ -57,21 +57,13 @@ def write(folder: Path, stem: str, suffix: str, content: bytes) -> Path:
     """``content`` in ``folder`` as stem-hash.suffix, whole or not at all. Raises CheckpointError."""
     expected = digest(content)
     path = folder / f"{stem}-{expected}{suffix}"
-    part = folder / f".{path.name}.{os.getpid()}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        _sync_folder(folder)
-        _remove_parts(folder)
+        whole.write(path, content)
+        whole.remove_parts(folder, "step-")
         if digest(path.read_bytes()) != expected:
             raise CheckpointError(f"{path} does not hold what was written to it. Usual cause: a failing disk.")
     except OSError as cause:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         raise CheckpointError(_advice(path, len(content), cause)) from cause
     return path
 
@@ -185,13 +177,6 @@ def _remove_old(folder: Path, new: Path, keep: int) -> None:
         good += path == new or _is_good(path, _version(path))
 
 
-def _remove_parts(folder: Path) -> None:
-    """Deletes the parts that killed processes have left."""
-    for part in folder.glob(".step-*.part"):
-        with contextlib.suppress(OSError):
-            part.unlink()
-
-
 @functools.lru_cache(maxsize=64)
 def _is_good(path: Path, version: int) -> bool:
     """Whether the content is that of the name. Each version of a file is read once."""
@@ -207,18 +192,6 @@ def _version(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the new name itself survive a power cut, where the system can do that (Windows and some disks cannot)."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _advice(path: Path, size: int, cause: OSError) -> str:

@@ -1,15 +1,13 @@
 """One training as a frozen record: what runs, what stands in checkpoints, what a resumed run is held to."""
 
-import difflib
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral, Real
 from typing import Any
 
 from ddpm_edu import schedules
-from ddpm_edu.errors import ConfigError
+from ddpm_edu.errors import ConfigError, did_you_mean, nearest
 from ddpm_edu.models import UNetConfig
 from ddpm_edu.training.ema import gamma_of
 
@@ -124,7 +122,7 @@ class TrainConfig:
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                near = _nearest(getattr(self, name), allowed)
+                near = did_you_mean(nearest(getattr(self, name), allowed))
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.{near}")
         for name in ("flip", "ema_warmup", "compile", "checkpointing", "deterministic"):
             if not isinstance(getattr(self, name), bool):
@@ -205,10 +203,5 @@ def _check_known(settings: dict[str, Any]) -> None:
     names = [f.name for f in fields(TrainConfig) if f.name != "net"] + [f"net.{f.name}" for f in fields(UNetConfig)]
     for name in settings:
         if name not in names:
-            near = _nearest(name, names)
+            near = did_you_mean(nearest(name, names))
             raise ConfigError(f"a training has no setting {name!r}; it has {', '.join(names)}.{near}")
-
-
-def _nearest(given: object, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(given), names, n=2, cutoff=0.5)
-    return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -64,9 +64,15 @@ class Team:
 def together(device: str | torch.device | None = None) -> Iterator[Team]:
     """The team that torchrun's environment describes, or a team of one.
 
-    Raises ConfigError for a missing device, and for an environment that describes no team.
+    Raises ConfigError for a missing device, for one GPU of many processes ("cuda:0"), and for an environment that
+    describes no team.
     """
     rank, world, local_rank = _whereabouts()
+    if world > 1 and device is not None and _named(device).type == "cuda" and _named(device).index is not None:
+        raise ConfigError(
+            f"{device} is asked for, by each of {world} processes: all would share one GPU. Usual cause: a command for "
+            'one process. Fix: device=None or "cuda", which give each process a GPU of its own.'
+        )
     own = pick_device(device, local_rank)
     if own.type == "cuda":
         torch.cuda.set_device(own)

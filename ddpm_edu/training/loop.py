@@ -18,10 +18,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ddpm_edu import cpu, losses
-from ddpm_edu.data import to_model_range
+from ddpm_edu.data import ImageSet, to_model_range
 from ddpm_edu.errors import NonFiniteLossError
 from ddpm_edu.forward import sent
 from ddpm_edu.training import draws, posthoc, samples
+from ddpm_edu.training.alone import alone_in
 from ddpm_edu.training.config import TrainConfig
 from ddpm_edu.training.distributed import together
 from ddpm_edu.training.interruptions import StopRequest
@@ -45,6 +46,7 @@ def train(
     *,
     resume: str = "auto",
     allow: Collection[str] = (),
+    images: ImageSet | None = None,
     device: str | torch.device | None = None,
     progress: bool = True,
     watch: Callable[[Run], None] | None = None,
@@ -53,20 +55,28 @@ def train(
 
     Run again, it goes on. SIGTERM or Ctrl-C (once) finish the step, save and return. ``watch`` is called after each
     step, in every process; it may look at everything and should change nothing.
-    ``resume``, ``allow``: see :func:`ddpm_edu.training.state.start`. Raises ConfigError, CheckpointError, DataError,
-    NonFiniteLossError before an update with NaN, and torch's own OutOfMemoryError with advice.
+    ``resume``, ``allow``: see :func:`ddpm_edu.training.state.start`. ``images``: your own (with torchrun all of them in
+    each process), in place of those that ``config.data`` names; a run that goes on is held to the same ones.
+    Raises ConfigError, CheckpointError (also where another training runs in ``out``), DataError, NonFiniteLossError
+    before an update with NaN, and torch's own OutOfMemoryError with advice.
     """
     cpu.keep_memory()
-    with together(device) as team, StopRequest() as stop, _surroundings(config, team.device):
-        run = start(config, Path(out), team, resume, allow)
-        images = _resident(run)
+    folder = Path(out)
+    with (
+        together(device) as team,
+        StopRequest() as stop,
+        _surroundings(config, team.device),
+        alone_in(folder, team),  # before anybody looks what there is
+    ):
+        run = start(config, folder, team, resume, allow, images)
+        pixels = _resident(run)
         if run.step == 0:
             run.save()  # a full disk or a wrong folder shows now, not after the first hours
-        log = Log(Path(out) / "log.jsonl")
-        _settle(run, images)
+        log = Log(folder / "log.jsonl")
+        _settle(run, pixels)
         with tqdm(total=config.steps, initial=run.step, disable=not (progress and team.is_main), unit="step") as bar:
             while run.step < config.steps:
-                if one_step(run, images):
+                if one_step(run, pixels):
                     run.step += 1
                     bar.update()
                     _look(run, log, bar)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddpm_edu import losses
 from ddpm_edu.errors import NonFiniteLossError
 
 QUARTERS = ("the first quarter of t", "the second quarter of t", "the third quarter of t", "the last quarter of t")
@@ -31,9 +32,9 @@ class Meter:
 
     def add(self, t: Tensor, loss: Tensor) -> None:
         """The losses (n,) of samples at the times t (n,)."""
-        quarter = (t - 1) * 4 // self.T
-        self.sums.index_add_(0, quarter, loss.detach().float())
-        self.counts.index_add_(0, quarter, torch.ones_like(loss, dtype=torch.float32))
+        own = losses.quarter(t, self.T)
+        self.sums.index_add_(0, own, loss.detach().float())
+        self.counts.index_add_(0, own, torch.ones_like(loss, dtype=torch.float32))
 
     def read(self, sums: Tensor, counts: Tensor) -> dict[str, Any]:
         """Loss, loss by quarter (None for one without samples) and images a second, of ``sums`` and ``counts`` (4,)."""

@@ -36,6 +36,11 @@ def write(run_folder: Path, step: int, averages: Averages) -> Path:
     return new
 
 
+def steps(run_folder: Path) -> list[int]:
+    """Those of which there is a snapshot, ascending."""
+    return sorted(checkpoint.step_of(path) for path in checkpoint.listed(run_folder / FOLDER))
+
+
 def average(run_folder: Path, width: float, step: int | None = None) -> dict[str, Tensor]:
     """The weights of the power-function average of ``width`` at ``step`` (None: the last snapshot's), float32, by name.
 
@@ -45,17 +50,17 @@ def average(run_folder: Path, width: float, step: int | None = None) -> dict[str
     """
     files = {checkpoint.step_of(path): path for path in checkpoint.listed(run_folder / FOLDER)}
     last = max(files, default=0) if step is None else step
-    steps = sorted(at for at in files if at <= last)
-    if not steps:
+    until = sorted(at for at in files if at <= last)
+    if not until:
         raise CheckpointError(
             f"there is no snapshot up to step {last} in {run_folder / FOLDER}. Usual cause: a run without "
             "snapshot_every and ema_widths. Fix: ema_widths=(0.05, 0.1), snapshot_every=(a hundredth of the steps)."
         )
-    names = list(checkpoint.load(files[steps[-1]])["weights"])
-    kept = [(at, float(name.removeprefix(power_name("")))) for at in steps for name in names]
+    names = list(checkpoint.load(files[until[-1]])["weights"])
+    kept = [(at, float(name.removeprefix(power_name("")))) for at in until for name in names]
     shares = iter(coefficients([at for at, _ in kept], [w for _, w in kept], last, width).tolist())
     total: dict[str, Tensor] = {}
-    for at in steps:  # one file at a time: all together need not fit into memory
+    for at in until:  # one file at a time: all together need not fit into memory
         for weights in (checkpoint.load(files[at])["weights"][name] for name in names):
             share = next(shares)
             for key, value in weights.items():

@@ -1,6 +1,5 @@
 """What a training run consists of, how it is made, saved, and found again."""
 
-import hashlib
 import platform
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ddpm_edu import __version__, data, losses, models, schedules
+from ddpm_edu import __version__, losses, models, schedules, whole
 from ddpm_edu.data import ImageSet
 from ddpm_edu.errors import CheckpointError, ConfigError
 from ddpm_edu.models import checkpointing
 from ddpm_edu.schedules import Schedule
-from ddpm_edu.training import checkpoint, ema
+from ddpm_edu.training import checkpoint, ema, weights
 from ddpm_edu.training.config import FREE, TrainConfig
 from ddpm_edu.training.distributed import Team
+from ddpm_edu.training.image_sets import fingerprint, fitting, load_images, seen
 from ddpm_edu.training.meter import Finite, Meter
 from ddpm_edu.training.precision import Precision, choose
 
@@ -57,6 +56,7 @@ class Run:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "data": self.fingerprint,
+            "images": seen(self.images),
             "versions": {"ddpm_edu": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
         }
 
@@ -83,41 +83,38 @@ class Run:
         """Writes the first average as weights.safetensors, which models.load reads. Raises CheckpointError."""
         if not self.team.is_main:
             return None
-        c, path = self.config, self.folder / "weights.safetensors"
-        part = path.with_suffix(".part")
-        about = {
-            "network": "UNet",
-            "arguments": c.net.to_dict(),
-            "predicts": c.predicts,
-            "schedule": {"family": c.schedule, "T": self.s.T},
-            "data": self.images.name,
-            "size": list(self.images.images.shape[1:]),
-            "training": {"config": c.to_json(), "step": self.step, "average": next(iter(self.averages.rates))},
-        }
-        try:
-            models.save(part, self.averages.net(self.net, next(iter(self.averages.rates))), about)
-            part.replace(path)
-        except (OSError, SafetensorError) as cause:
-            part.unlink(missing_ok=True)
-            raise CheckpointError(
-                f"{path} could not be written: {cause}. The checkpoints are whole. Fix: make room, then run the same "
-                "command again: it only writes this file."
-            ) from cause
+        first, path, images = next(iter(self.averages.rates)), self.folder / weights.FILE, self.images
+        whole.remove_parts(self.folder, weights.FILE)
+        about = weights.about(self.config, images.name, images.images.shape[1:], self.step, first)
+        weights.write(path, self.averages.net(self.net, first), about)
         return path
 
 
-def start(config: TrainConfig, folder: Path, team: Team, resume: str = "auto", allow: Collection[str] = ()) -> Run:
+def start(
+    config: TrainConfig,
+    folder: Path,
+    team: Team,
+    resume: str = "auto",
+    allow: Collection[str] = (),
+    images: ImageSet | None = None,
+) -> Run:
     """A run at step 0, or where its newest good checkpoint stands.
 
     ``resume``: "auto" goes on where there is something to go on from, "must" refuses to begin anew, "never" to go on.
     ``allow``: settings that may differ from those of the checkpoint, also as one string "lr,clip".
+    ``images``: those to learn from, all of them in each process; None: those that ``config.data`` names.
     Raises ConfigError, CheckpointError, DataError.
     """
     if isinstance(allow, str):
         allow = allow.split(",")  # a string is a collection of letters, and "ema" is in "ema_warmup"
     if resume not in RESUME:
         raise ConfigError(f"resume must be one of {', '.join(RESUME)}, got {resume!r}.")
-    run = _fresh(config, folder, team)
+    run = _fresh(config, folder, team, images)
+    if not team.same(int(run.fingerprint[:15], 16)):
+        raise ConfigError(
+            f"the {team.world} processes hold different images. Usual cause: each was given its share of them. Fix: "
+            "all images in each process; the loop shares out the batches."
+        )
     found = checkpoint.newest(folder / "checkpoints", team.device)
     if not team.same(-1 if found is None else found.state["step"]):  # also: nobody writes before all have looked
         raise CheckpointError(
@@ -137,43 +134,16 @@ def start(config: TrainConfig, folder: Path, team: Team, resume: str = "auto", a
     return run
 
 
-def load_images(config: TrainConfig) -> ImageSet:
-    """The images of a configuration. Raises DataError, ConfigError where the network is made for others."""
-    match config.data:
-        case "digits":
-            images = data.digits()
-        case "fashion_mnist":
-            images = data.fashion_mnist("train")
-        case "cifar10":
-            images = data.cifar10("train")
-        case _:
-            assert config.folder is not None and config.size is not None  # noqa: S101 (the configuration saw to it)
-            images = data.folder(config.folder, config.size, 1 if config.net.channels == 1 else 3)
-    channels = images.images.shape[1]
-    if channels != config.net.channels:
-        raise ConfigError(
-            f"{images.name} has {channels} channels, the network {config.net.channels}. Fix: net.channels."
-        )
-    if config.net.classes is not None and images.labels is None:
-        raise ConfigError(f"{images.name} has no labels, and the network wants {config.net.classes} classes.")
-    return images
-
-
-def fingerprint(images: ImageSet) -> str:
-    """A hash of images and labels: what a resumed run is held to."""
-    content = hashlib.sha256(images.images.numpy().tobytes())
-    if images.labels is not None:
-        content.update(images.labels.numpy().tobytes())
-    return content.hexdigest()
-
-
-def _fresh(config: TrainConfig, folder: Path, team: Team) -> Run:
+def _fresh(config: TrainConfig, folder: Path, team: Team, given: ImageSet | None) -> Run:
     if config.batch < team.world * config.accumulate:
         raise ConfigError(
             f"a batch of {config.batch} images for {team.world} processes in {config.accumulate} parts each: some "
             f"would get none. Fix: batch={team.world * config.accumulate} or more."
         )
-    images, precision = load_images(config), choose(config.precision, team.device)
+    images, precision = (
+        load_images(config) if given is None else fitting(config, given),
+        choose(config.precision, team.device),
+    )
     s = schedules.by_name(config.schedule, config.net.T)
     weigh = losses.min_snr(GAMMA) if config.weight == "min_snr" else losses.uniform
     torch.manual_seed(config.seed)
@@ -213,7 +183,7 @@ def _go_on(run: Run, found: checkpoint.Loaded, allow: Collection[str]) -> None:
     except (KeyError, TypeError, ConfigError) as cause:
         raise CheckpointError(f"{found.path.name} is of no training that this version knows: {cause}") from cause
     _check_same(run.config, saved, allow)
-    _check_data(run.fingerprint, data_then, found.path)
+    _check_data(run, data_then, found)
     try:
         run.load_state_dict(found.state)
     except torch.OutOfMemoryError:
@@ -239,9 +209,11 @@ def _check_same(config: TrainConfig, saved: TrainConfig, allow: Collection[str])
         )
 
 
-def _check_data(now: str, then: str, path: Path) -> None:
-    if now != then:
+def _check_data(run: Run, then: str, found: checkpoint.Loaded) -> None:
+    own = seen(run.images)
+    saved = found.state.get("images", own)  # which older checkpoints have not
+    if run.fingerprint != then or any(saved[key] != own[key] for key in ("size", "levels")):
         raise CheckpointError(
-            f"{path.name} was made with other images (sha256 {then[:16]}, now {now[:16]}). Usual cause: a folder that "
-            "has changed. Fix: the images of then, or another folder for a new run."
+            f"{found.path.name} was made with other images (sha256 {then[:16]}, now {run.fingerprint[:16]}). Usual "
+            "cause: a folder that has changed. Fix: the images of then, or another folder for a new run."
         )

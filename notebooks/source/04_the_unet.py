@@ -64,10 +64,10 @@ print(f"a U-Net for 8x8 digits: {sum(p.numel() for p in unet.parameters()):,} pa
 # notebook 05: DDIM is a sampler with few steps, and `static_clip` keeps $\hat x_0$ in $[-1, 1]$).
 
 # %%
-fashion, _ = models.load("fashion_unet")
-classes = torch.arange(10)
-denoise = parameterization.denoiser(fashion, s, "eps", parameterization.static_clip, labels=classes)
-clothes = sample(denoise, s, (10, 1, 28, 28), "ddim", 50, generator=generator(4))
+fashion, about = models.load("fashion_unet")  # about: its file says what it predicts, and on which schedule
+classes, chain = torch.arange(10), schedules.by_name(*about["schedule"].values())
+denoise = parameterization.denoiser(fashion, chain, about["predicts"], parameterization.static_clip, labels=classes)
+clothes = sample(denoise, chain, (10, 1, 28, 28), "ddim", 50, generator=generator(4))
 print(f"{len(clothes)} images of {clothes.shape[2]} x {clothes.shape[3]} pixels, values from -1 to 1")
 plots.images(clothes, data.FASHION_CLASSES, columns=10, size=1.1)
 
@@ -190,7 +190,7 @@ def watched(block, h, *rest):
     return passed[-1]
 
 t = torch.full((10,), 150)
-x_t = q_sample(s, clothes, t, torch.randn(clothes.shape, generator=generator(2)))
+x_t = q_sample(chain, clothes, t, torch.randn(clothes.shape, generator=generator(2)))
 fashion.run = watched
 with torch.no_grad():
     eps = denoise(x_t, t).eps
@@ -208,7 +208,7 @@ print(f"{len(passed)} results, from {tuple(passed[0].shape[1:])} over {tuple(pas
 figure
 
 # %% [markdown]
-# *What to see: on the way down the boot dissolves; at 7 x 7 it is 96 channels deep, and what they say together no eye can tell. On the way
+# *What to see: on the way down the boot dissolves; at 7 x 7 it is 64 channels deep, and what they say together no eye can tell. On the way
 # up its outline is back, and the last results are as fine-grained as the noise that is to be named.*
 #
 # What are the skips worth? We take a trained network and put zeros in their place. `net.run` is the function by which a U-Net runs
@@ -638,7 +638,7 @@ same("the library's block", layer(h).detach(), "h + project(attention(q, k, v))"
 layer, seen = fashion.down[1].blocks[0].attend, {}
 watch = layer.register_forward_pre_hook(lambda module, inputs: seen.update(h=inputs[0]))
 t = torch.full((10,), 300)
-x_t = q_sample(s, clothes, t, torch.randn(clothes.shape, generator=generator(2)))
+x_t = q_sample(chain, clothes, t, torch.randn(clothes.shape, generator=generator(2)))
 with torch.no_grad():
     denoise(x_t, t)
     q, k, _ = layer.queries_keys_values(seen["h"])

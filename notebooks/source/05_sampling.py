@@ -723,16 +723,19 @@ for name, sweep in (("equal steps", {"sweep": "steps"}), ("EDM's list", {"sweep"
 #
 # $$\text{slerp}(a, b; f) = \frac{\sin((1-f)\theta)\,a + \sin(f\theta)\,b}{\sin\theta}, \qquad \theta = \text{angle between } a \text{ and } b .$$
 #
-# Here with the clothes network of notebook 04, whose images have 784 pixels:
+# Here with the clothes network of notebook 04, whose images have 784 pixels. Its file says which schedule it was trained on, and that it answers with $v$ (notebook 03); whoever samples from it has to go
+# by that:
 
 # %%
-fashion, _ = models.load("fashion_unet")
-bags = parameterization.denoiser(fashion, s, "eps", static_clip, labels=torch.full((9,), 8))
+fashion, about_it = models.load("fashion_unet")
+chain_f, unit = schedules.by_name(*about_it["schedule"].values()), about_it["predicts"]
+print(f"schedule {about_it['schedule']}, predicts {unit}")
+bags = parameterization.denoiser(fashion, chain_f, unit, static_clip, labels=torch.full((9,), 8))
 a, b = (torch.randn(1, 1, 28, 28, generator=generator(seed)) for seed in (1, 2))
 rows = []
 for name, mix in (("slerp", slerp), ("straight line", lambda a, b, f: (1 - f) * a + f * b)):
     x_T = torch.cat([mix(a, b, f) for f in torch.linspace(0, 1, 9).tolist()])
-    rows.append(sample(bags, s, x_T.shape, "dpmpp_2m", 15, x_T=x_T))
+    rows.append(sample(bags, chain_f, x_T.shape, "dpmpp_2m", 15, x_T=x_T))
     print(f"{name}: length of the noise at the ends and half-way:", *(f"{x_T[i].norm():.1f}" for i in (0, 8, 4)))
 plots.images(torch.cat(rows), columns=9, size=1.0)
 
@@ -863,8 +866,8 @@ guided_eps = or_library(guided_eps, sampling_answers.guided_eps)
 # %%
 rows = []
 for w in (0.0, 1.0, 5.0):
-    guided = thresholding.limited(guidance.of_network(fashion, s, "eps", ten, w), s, static_clip)
-    rows.append(sample(guided, s, (10, 1, 28, 28), "dpmpp_2m", 15, generator=generator(3)))
+    guided = thresholding.limited(guidance.of_network(fashion, chain_f, unit, ten, w), chain_f, static_clip)
+    rows.append(sample(guided, chain_f, (10, 1, 28, 28), "dpmpp_2m", 15, generator=generator(3)))
     print(f"w = {w:.0f}: spread of the pixels {rows[-1].std():.2f}")
 plots.images(torch.cat(rows), columns=10, size=1.0)
 
@@ -912,8 +915,8 @@ for w in (0, 0.5, 1, 2, 4, 8):
 limits = {"none": lambda x0: x0, "static": static_clip, "dynamic": thresholding.dynamic}
 rows = []
 for name, clip in limits.items():
-    guided = thresholding.limited(guidance.of_network(fashion, s, "eps", ten, 8.0), s, clip)
-    rows.append(sample(guided, s, (10, 1, 28, 28), "dpmpp_2m", 15, generator=generator(3)))
+    guided = thresholding.limited(guidance.of_network(fashion, chain_f, unit, ten, 8.0), chain_f, clip)
+    rows.append(sample(guided, chain_f, (10, 1, 28, 28), "dpmpp_2m", 15, generator=generator(3)))
     which = {"sweep": "guidance", "name": "w = 8", "clip": name}
     (distance, _), (share, _) = measured("frechet", **which), measured("at the limits", **which)
     print(f"{name:8s} clothes: largest pixel {rows[-1].abs().max():.1f}; 1,000 digits: distance {distance:.1f}, "

@@ -234,7 +234,7 @@ def step(net, given):
 # operations and FLOPs of one step with a batch of 4, bytes saved; torch 2.13
 BUDGETS = {
     "unet_cifar10": (UNetConfig(), 32, 2188, 140_210_864_128, 233_679_872),
-    "unet_fashion": (FASHION, 28, 982, 2_534_381_568, 11_734_848),
+    "unet_fashion": (FASHION, 28, 942, 1_139_236_864, 7_103_296),
 }
 
 

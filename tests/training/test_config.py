@@ -269,3 +269,8 @@ def test_an_unknown_preset_is_answered_with_the_nearest():
         presets.by_name("cifar")
     with pytest.raises(ConfigError, match="no preset is called 3"):
         presets.by_name(3)
+
+
+def test_every_preset_has_a_line_for_people():
+    assert list(presets.ABOUT) == list(presets.PRESETS)
+    assert all(line.endswith(".") and len(line) < 105 and "\n" not in line for line in presets.ABOUT.values())

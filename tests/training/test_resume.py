@@ -1,6 +1,7 @@
 """Killed at any moment, a run goes on by the same call and ends with the same bits: the promise of the loop."""
 
 import contextlib
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -106,7 +107,7 @@ IN_A_SAVE = {  # the second save of a run that goes on at step 6, so after step 
     "before anything": lambda: mock.patch.object(checkpoint, "encoded", faults.dying(checkpoint.encoded, 2)),
     "before a byte is written": lambda: mock.patch.object(Path, "open", faults.dying(Path.open, 2)),
     "half written": lambda: mock.patch.object(Path, "open", half_written),
-    "before the flush": lambda: mock.patch.object(checkpoint.os, "fsync", faults.dying(checkpoint.os.fsync, 3)),
+    "before the flush": lambda: mock.patch.object(os, "fsync", faults.dying(os.fsync, 3)),
     "before the rename": lambda: mock.patch.object(Path, "replace", faults.dying(Path.replace, 2)),
     "after the rename": lambda: mock.patch.object(Path, "replace", faults.dying(Path.replace, 2, after=True)),
     "before the old are deleted": lambda: mock.patch.object(

@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ddpm_edu import data, models
+from ddpm_edu.data import ImageSet
 from ddpm_edu.errors import CheckpointError, ConfigError
 from ddpm_edu.training import checkpoint
-from ddpm_edu.training import state as states
+from ddpm_edu.training.image_sets import fingerprint
 from tests.training import runs
 from tests.training.runs import NET, TINY
 
@@ -121,8 +123,8 @@ def test_other_images_are_refused(out, tmp_path):
     other.images[7, 0, 3, 3] ^= 1
     relabelled = runs.images(40)
     relabelled.labels[7] += 1
-    assert len({states.fingerprint(given) for given in (one, other, relabelled)}) == 3
-    assert states.fingerprint(one) == states.fingerprint(runs.images(40))
+    assert len({fingerprint(given) for given in (one, other, relabelled)}) == 3
+    assert fingerprint(one) == fingerprint(runs.images(40))
 
 
 # ---------------------------------------------------------------- files that are whole and yet no run
@@ -142,7 +144,7 @@ NO_RUN = {
 def test_a_whole_file_that_is_no_run_is_an_error_and_no_fallback(kind, tmp_path):
     content, words = NO_RUN[kind]
     if content.get("data", "") is None:
-        content = content | {"data": states.fingerprint(runs.begun(tmp_path, STEADY).images)}
+        content = content | {"data": fingerprint(runs.begun(tmp_path, STEADY).images)}
     checkpoint.save(tmp_path / "checkpoints", 3, content)
     with pytest.raises(CheckpointError, match=words):
         runs.begun(tmp_path, STEADY)
@@ -156,7 +158,7 @@ def test_images_that_do_not_fit_the_network(tmp_path):
         runs.begun(tmp_path, replace(STEADY, net=replace(NET, channels=3)))
     unlabelled = replace(runs.images(9), labels=None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(states.data, "digits", lambda: unlabelled)
+        patch.setattr(data, "digits", lambda: unlabelled)
         with pytest.raises(ConfigError, match="has no labels, and the network wants 10 classes"):
             runs.begun(tmp_path, STEADY)
         assert runs.begun(tmp_path, replace(STEADY, net=replace(NET, classes=None), label_dropout=0.0)).step == 0
@@ -177,6 +179,57 @@ def test_a_folder_of_ones_own_images_trains(tmp_path):
     Image.new("RGB", (10, 10), (1, 2, 3)).save(tmp_path / "images" / "12.png")
     with pytest.raises(CheckpointError, match=r"made with other images.*Usual cause: a folder that has changed"):
         runs.begun(tmp_path / "out", config)
+
+
+# ---------------------------------------------------------------- images of one's own
+
+
+def test_given_images_take_the_place_of_those_by_name(out, tmp_path):
+    """The digits, given, are the digits by name, bit for bit; and other images are learned from and named."""
+    runs.train(tmp_path / "digits", replace(STEADY, data="cifar10"), images=data.digits())
+    assert not runs.differing(runs.state(tmp_path / "digits"), runs.state(out))
+    report = runs.train(tmp_path / "own", STEADY, images=runs.images(40))
+    assert "net.stem.weight" in runs.differing(runs.state(tmp_path / "own"), runs.state(out))
+    _, about = models.load(report.weights)
+    assert about["data"] == "noise" and about["size"] == [1, 8, 8]
+
+
+def test_a_run_is_held_to_given_images_too():
+    dark = replace(runs.images(40), images=runs.images(40).images // 2)
+    relabelled = replace(dark, labels=dark.labels.flip(0))
+    brighter, flat = replace(dark, levels=128), replace(dark, images=dark.images.view(40, 1, 4, 16))  # the same bytes
+    with runs.folder() as out:
+        runs.train(out, STEADY, images=dark)
+        for others in (None, dark.subset(slice(39)), runs.images(40), relabelled, brighter, flat):
+            with pytest.raises(CheckpointError, match=r"made with other images \(sha256"):
+                runs.begun(out, STEADY, images=others)
+        assert runs.begun(out, STEADY, images=replace(dark, name="renamed")).step == 6
+
+
+def test_a_checkpoint_from_before_images_could_be_given(out, tmp_path):
+    state = runs.state(out)
+    del state["images"]
+    checkpoint.save(tmp_path / "checkpoints", 6, state)
+    assert runs.begun(tmp_path, STEADY).step == 6
+
+
+NO_IMAGES = {
+    "bytes alone": (torch.zeros(9, 1, 8, 8, dtype=torch.uint8), r"must be an ImageSet, got Tensor\. Fix: "),
+    "three channels": (ImageSet("c", torch.zeros(9, 3, 8, 8).byte()), r"c has 3 channels, the network 1\. Fix: "),
+    "no labels": (replace(runs.images(9), labels=None), "has no labels, and the network wants 10 classes"),
+    "labels from 1": (
+        replace(runs.images(10), labels=torch.arange(1, 11)),
+        r"labels must lie in 0\.\.9 for this network, got 10 in noise\. Fix: net\.classes",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NO_IMAGES)
+def test_given_images_are_looked_at_like_others(kind, tmp_path):
+    given, words = NO_IMAGES[kind]
+    with pytest.raises(ConfigError, match=words):
+        runs.train(tmp_path / "out", STEADY, images=given)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_versions_stand_in_the_file(out):

@@ -148,6 +148,22 @@ def test_processes_that_find_different_checkpoints_stop(found):
     assert "finds None" in found[1]["another_disk"]["says"]
 
 
+def test_where_another_training_runs_both_leave(found):
+    """And at once: the second does not wait for the first, which alone has asked for the lock."""
+    for each in found:
+        assert each["a_second_training"][False] == 2
+    first, second = (each["a_second_training"][True] for each in found)
+    assert "another training runs in" in first and "taken" in first
+    assert "the main process may not train in" in second and "taken" in second
+
+
+def test_each_process_has_all_images(found):
+    """Shares of them would be learned from in a way that no resumed run and no other number of processes could."""
+    for each in found:
+        assert "the 2 processes hold different images" in each["other_images"]["shares"]
+        assert each["other_images"]["all"] == 2
+
+
 # ---------------------------------------------------------------- sharded
 
 

@@ -84,6 +84,29 @@ def test_alone(told, environment):
         assert team.is_main
 
 
+@pytest.mark.parametrize("wanted", ["cuda:0", "cuda:1", torch.device("cuda", 0)])
+def test_one_gpu_is_not_given_to_all(told, wanted):
+    """Each of two processes would take it. Alone it may be named, and "cuda" gives each its own."""
+    told(WORLD_SIZE="2", RANK="1", LOCAL_RANK="1", **RENDEZVOUS)
+    with (
+        gpus(2),
+        pytest.raises(ConfigError, match=r"cuda:\d is asked for, by each of 2 processes.*Fix: device=None"),
+        together(wanted),
+    ):
+        pass
+    with (
+        gpus(2),
+        mock.patch("torch.cuda.set_device", side_effect=ZeroDivisionError) as taken,  # before it talks to the other
+        pytest.raises(ZeroDivisionError),
+        together("cuda"),
+    ):
+        pass
+    taken.assert_called_once_with(torch.device("cuda:1"))
+    told()
+    with gpus(2), mock.patch("torch.cuda.set_device"), together(wanted) as team:
+        assert team == Team(0, 1, torch.device(wanted))
+
+
 NO_TEAM = [
     ({"WORLD_SIZE": "2"}, "one of several processes, and not which: .*'RANK': None"),
     ({"WORLD_SIZE": "2", "RANK": "0"}, "'MASTER_ADDR': None"),

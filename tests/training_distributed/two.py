@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 from ddpm_edu import data, losses, models, schedules, training
 from ddpm_edu.data import to_model_range
 from ddpm_edu.errors import DDPMError
-from ddpm_edu.training import TrainConfig, checkpoint, draws, sharded
+from ddpm_edu.training import TrainConfig, alone, checkpoint, draws, sharded
 from ddpm_edu.training.distributed import Team, together
 from tests.training_distributed import setting
 from tests.training_distributed.setting import CONFIG, NET
@@ -122,6 +122,33 @@ def another_disk(folder: Path, team: Team) -> dict[str, Any]:
     return {"error": None}
 
 
+def a_second_training(folder: Path, team: Team) -> dict[str, Any]:
+    """Another training holds the folder: the first of the two sees it, and both leave; later both may train."""
+    out, found = folder / "taken", {}
+    if team.is_main:
+        out.mkdir()
+    for held in (True, False):
+        team.wait()
+        with alone.alone_in(out, Team(0, 1, team.device)) if held and team.is_main else contextlib.nullcontext():
+            team.wait()
+            try:
+                found[held] = train(replace(CONFIG, steps=2), out, team).step
+            except DDPMError as error:
+                found[held] = str(error)
+    return found
+
+
+def other_images(folder: Path, team: Team) -> dict[str, Any]:
+    """Each process gives its own share of the images, as a DataLoader would have it; and then all of them."""
+    found = {}
+    for name, share in (("shares", slice(team.rank, None, 2)), ("all", slice(0, None, 2))):
+        try:
+            found[name] = train(replace(CONFIG, steps=2), folder / name, team, images=data.digits().subset(share)).step
+        except DDPMError as error:
+            found[name] = str(error)
+    return found
+
+
 # ---------------------------------------------------------------- sharded
 
 
@@ -191,7 +218,16 @@ def main(folder: Path) -> None:
             name: setting.exact_gradients(setting.stirred(setting.STEPS[name], folder / f"exact {name}", team))
             for name in ("uneven", "in parts")
         }
-        for part in (other_world_sizes, files_written, one_bad_process, a_late_reader, another_disk, in_shares):
+        for part in (
+            other_world_sizes,
+            files_written,
+            one_bad_process,
+            a_late_reader,
+            another_disk,
+            a_second_training,
+            other_images,
+            in_shares,
+        ):
             team.wait()
             begun = time.perf_counter()
             found[part.__name__] = part(folder, team)
