@@ -61,25 +61,16 @@ Contestant = tuple[Any, Callable[[Tensor], Tensor], torch.optim.Optimizer, Any] 
 
 def ours(name: str) -> None:
     """One run for each budget."""
-    entries, drawn = [], {}
+    result: Found = {"entries": []}
     for budget in BUDGETS:
         start = time.process_time()
         config = fitted(presets.FASHION_CPU, budget)
         folder = PARTS / f"{name}-{budget}"
         training.train(config, folder, progress=False)
-        used = time.process_time() - start
+        used = round(time.process_time() - start)
         images, count = draw(folder / "weights.safetensors")
-        drawn[budget] = images
-        entries.append(
-            {
-                "budget": budget,
-                "used": round(used),
-                "steps": config.steps,
-                "images": config.steps * config.batch,
-                "parameters": count,
-            }
-        )
-    finish(name, {"entries": entries, "config": json.loads(config.to_json())}, drawn)
+        entry = {"budget": budget, "used": used, "steps": config.steps, "parameters": count}
+        keep(name, result, entry | {"images": config.steps * config.batch}, images)
 
 
 def fitted(config: TrainConfig, budget: float, tried: int = 40) -> TrainConfig:
@@ -92,14 +83,14 @@ def fitted(config: TrainConfig, budget: float, tried: int = 40) -> TrainConfig:
     return replace(config, steps=int(0.97 * budget / a_step), save_every=10**9)
 
 
-def draw(weights: Path) -> tuple[Tensor, int]:
-    """N samples of a training of ours, uint8, and how many parameters its network has."""
+def draw(weights: Path, n: int = N, steps: int = 20) -> tuple[Tensor, int]:
+    """``n`` samples of a training of ours, uint8, and how many parameters its network has."""
     net, about = models.load(weights)
-    s, labels = schedules.by_name(*about["schedule"].values()), torch.arange(N) % 10
+    s, labels = schedules.by_name(*about["schedule"].values()), torch.arange(n) % 10
     denoise = parameterization.denoiser(
         cpu.InBfloat16(net), s, about["predicts"], parameterization.static_clip, labels=labels
     )
-    x = sampling.sample(denoise, s, (N, 1, 28, 28), "dpmpp_2m", 20, generator=torch.Generator().manual_seed(0))
+    x = sampling.sample(denoise, s, (n, 1, 28, 28), "dpmpp_2m", steps, generator=torch.Generator().manual_seed(0))
     return data.to_uint8(x), sum(p.numel() for p in net.parameters())
 
 
@@ -180,7 +171,8 @@ def peer(name: str) -> None:
     net, loss, optimiser, ema = make(PEER_LR)
     images = data.fashion_mnist("train").images
     count = sum(p.numel() for p in net.parameters())
-    entries, drawn, used, steps = [], {}, 0.0, 0
+    result: Found = {"entries": [], "version": version(name)}
+    used, steps = 0.0, 0
     for budget in BUDGETS:
         while used < budget:
             start = time.process_time()
@@ -193,11 +185,9 @@ def peer(name: str) -> None:
             steps += 1
             used += time.process_time() - start
         with torch.no_grad():
-            drawn[budget] = data.to_uint8(torch.cat(list(sample(net, ema))))
-        entries.append(
-            {"budget": budget, "used": round(used), "steps": steps, "images": steps * BATCH, "parameters": count}
-        )
-    finish(name, {"entries": entries, "version": version(name)}, drawn)
+            drawn = data.to_uint8(torch.cat(list(sample(net, ema))))
+        entry = {"budget": budget, "used": round(used), "steps": steps, "parameters": count}
+        keep(name, result, entry | {"images": steps * BATCH}, drawn)
 
 
 CONTESTANTS: dict[str, Callable[[str], None]] = {
@@ -220,13 +210,13 @@ def distances(images: Tensor) -> dict[str, float]:
     return found
 
 
-def finish(name: str, result: Found, drawn: dict[int, Tensor]) -> None:
-    """Measure what was drawn, and keep both."""
-    for entry in result["entries"]:
-        entry["frechet"] = distances(drawn[entry["budget"]])
-        entry["images per CPU second"] = round(entry["images"] / entry["used"], 1)
-        print(name, entry, flush=True)
-    torch.save({budget: images[:40] for budget, images in drawn.items()}, PARTS / f"{name}.pt")
+def keep(name: str, result: Found, entry: Found, images: Tensor) -> None:
+    """After a budget: measure what was drawn, and keep all that there is by now."""
+    entry["frechet"] = distances(images)
+    entry["images per CPU second"] = round(entry["images"] / entry["used"], 1)
+    print(name, entry, flush=True)
+    result["entries"].append(entry)
+    torch.save(images[:10], PARTS / f"{name}-{entry['budget']}.pt")
     (PARTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
@@ -244,8 +234,8 @@ def merge() -> None:
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     rows, titles = [data.to_model_range(real[:10])], ["real"]
     for name in CONTESTANTS:
-        for budget, images in torch.load(PARTS / f"{name}.pt", weights_only=True).items():
-            rows.append(data.to_model_range(images[:10]))
+        for budget in (entry["budget"] for entry in parts[name]["entries"]):
+            rows.append(data.to_model_range(torch.load(PARTS / f"{name}-{budget}.pt", weights_only=True)))
             titles.append(f"{name}, {budget // 60} CPU minutes")
     print("rows of the picture, from above:", *titles, sep="\n  ")
     PICTURE.write_bytes(plots.images(torch.cat(rows), columns=10, size=0.7).png())

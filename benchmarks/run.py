@@ -26,7 +26,10 @@ LONG = (
     "operations.py tests",  # 15 minutes
     "blocks.py",  # 25 minutes
     "samplers.py",  # 50 minutes
-    "quality.py",  # 2 hours and a half
+    "averages.py",  # 7 minutes
+    "training_techniques.py",  # 2 minutes
+    "quality.py",  # 2 hours
+    "ablation.py",  # half an hour
 )
 LISTS = {"short": SHORT, "long": LONG}
 
@@ -52,7 +55,7 @@ def main(which: list[str]) -> int:
     failed = run(LISTS[which[0]])
     failed += run(("tables.py",))
     if which[0] == "long":
-        print("lessons 03, 04 and 05 show three of these results: make build stores them anew")
+        print("lessons 03 to 07 show some of these results: make build stores them anew")
     if failed:
         print("failed:", *failed, sep="\n  ", file=sys.stderr)
     return bool(failed)

@@ -1,6 +1,6 @@
-"""Turn benchmarks/results/*.json into the tables of docs/benchmarks.md.
+"""Turn benchmarks/results/*.json into the tables of docs/benchmarks.md and of the readme.
 
-Usage: ``python benchmarks/tables.py`` writes the page anew; the text between the tables is edited by hand. Each table
+Usage: ``python benchmarks/tables.py`` writes the pages anew; the text between the tables is edited by hand. Each table
 stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``, and comes from results/NAME.json with its date,
 machine, versions and command. A result that is not there yet says so in the place of its table.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
-RESULTS, PAGE = FOLDER / "results", FOLDER.parent / "docs" / "benchmarks.md"
+RESULTS, PAGE, README = FOLDER / "results", FOLDER.parent / "docs" / "benchmarks.md", FOLDER.parent / "README.md"
 VERSIONS = ("python", "torch", "diffusers", "denoising-diffusion-pytorch")
 Result = dict[str, Any]
 
@@ -116,6 +116,16 @@ def quality(result: Result) -> str:
     return markdown(("contestant", "CPU minutes", "steps", "parameters", *distances), rows)
 
 
+def ablation(result: Result) -> str:
+    """A row a variant, the preset first."""
+    spaces = list(next(iter(result["entries"].values()))["frechet"])
+    rows = [
+        (name, f"{e['steps']:,}", f"{e['parameters']:,}", *(f"{e['frechet'][space]:.2f}" for space in spaces))
+        for name, e in result["entries"].items()
+    ]
+    return markdown(("variant", "steps", "parameters", *(f"Frechet distance, `{space}`" for space in spaces)), rows)
+
+
 # ---------------------------------------------------------------- studies that lessons show
 
 
@@ -137,6 +147,29 @@ def blocks(result: Result) -> str:
         for name, found in result["results"].items()
     ]
     return markdown(("network", "parameters", "MFLOP an image", "loss on held-out digits"), rows)
+
+
+def averages(result: Result) -> str:
+    """A row a decay, at the end of the run: its loss on held-out digits, and its distances."""
+    last = max(e["step"] for e in result["entries"])
+    rows = []
+    for e in (e for e in result["entries"] if e["step"] == last):
+        loss, seeds = f"{statistics.mean(e['loss']):.4f}", e["frechet"]
+        distances = (spread([seed[key] for seed in seeds], 3) for key in ("trained on", "held out"))
+        rows.append((f"{e['decay']:g}", "yes" if e["warm-up"] else "no", f"{e['of the first']:.0%}", loss, *distances))
+    head = ("decay", "warm-up", "first weights in it", "loss, held out", "distance, trained on", "distance, held out")
+    return markdown(head, rows, 2)
+
+
+def training_techniques(result: Result) -> str:
+    """A row a technique, beside plain float32."""
+    plain = result["rows"][0]["seconds"]
+    rows = []
+    for row in result["rows"]:
+        memory = f"{row['peak bytes'] / 2**20:.0f}" if "peak bytes" in row else ""
+        first = f"{row['seconds of the first step']:.0f} s" if "seconds of the first step" in row else ""
+        rows.append((row["name"], f"{1000 * row['seconds']:.0f}", f"{row['seconds'] / plain:.2f}", memory, first))
+    return markdown(("technique", "CPU ms a step", "of float32", "most memory at once, MiB", "first step"), rows)
 
 
 def samplers(result: Result) -> str:
@@ -195,6 +228,9 @@ TABLES: dict[str, tuple[Callable[[Result], str], str]] = {  # by name of the res
     "sampling_step": (sampling_step, "sampling_step.py"),
     "gaussian": (gaussian, "gaussian.py"),
     "quality": (quality, "quality.py"),
+    "ablation": (ablation, "ablation.py"),
+    "averages": (averages, "averages.py"),
+    "training_techniques": (training_techniques, "training_techniques.py"),
     "parameterizations": (parameterizations, "parameterizations.py"),
     "blocks": (blocks, "blocks.py"),
     "samplers": (samplers, "samplers.py"),
@@ -226,9 +262,10 @@ def page(text: str, folder: Path) -> str:
 
 
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
-    print("wrote docs/benchmarks.md")
+    """Write the pages."""
+    for path in (PAGE, README):
+        path.write_text(page(path.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+    print("wrote docs/benchmarks.md and README.md")
 
 
 if __name__ == "__main__":

@@ -225,8 +225,10 @@ def test_the_outcome_of_pytest_without_its_time():
 # ---------------------------------------------------------------- the page
 
 
-def test_the_page_is_what_the_results_say():
-    text = tables.PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("path", [tables.PAGE, tables.README], ids=["benchmarks.md", "readme"])
+def test_the_page_is_what_the_results_say(path):
+    text = path.read_text(encoding="utf-8")
+    assert tables.PLACE.search(text)
     assert tables.page(text, RESULTS) == text, "run python benchmarks/tables.py"
 
 
