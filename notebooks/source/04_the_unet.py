@@ -243,7 +243,7 @@ plots.images(torch.cat(rows), columns=10, size=0.9)
 # %% [markdown]
 # *What to see, from above: the images, $x_{150}$, and $\hat x_0$ from the whole network; then without the skips at 14 x 14, then without
 # those at 7 x 7. Without the upper ones the noise stays in the picture: the network no longer knows which pixel has how much. Without the
-# lower ones shapes are right, and contrast and detail are lost.*
+# lower ones a little contrast is lost, and the error is nearly the same: at so little noise not much has to be known from afar.*
 #
 # This network was trained with skips and cannot be blamed for missing them. A fair comparison trains each network anew. A script
 # of this repository did so for seven networks on the digits, three seeds each; the page loads its result. The last columns are the
@@ -662,9 +662,9 @@ print(" ".join(f"{share:.1f}" for share in near))
 figure
 
 # %% [markdown]
-# *What to see: for most garments the middle looks at the border of the image, nearly always at dark background; for the bag at one corner. For trouser,
-# sandal and sneaker the look is spread out, and the sneaker looks mostly beside itself. (Each panel has a scale of its own.)* (A tempting story is that noise is easiest to judge where the picture is known to
-# be black. The picture alone does not prove it.)
+# *What to see: the middle looks at the garment that it is part of, and hardly at the ground: up and down a dress, along a shoe. The most it takes from a few bright spots, often not its nearest
+# neighbours. (Each panel has a scale of its own.)* Pixels of one garment are alike, so together they say better how bright each should be. (So it is with this head of this network;
+# another training may find another use for it.)
 #
 # ### What it costs
 #

@@ -714,7 +714,7 @@ for name, sweep in (("equal steps", {"sweep": "steps"}), ("EDM's list", {"sweep"
     print(f"DPM-Solver++(2M), {name}, 5, 10, 20, 50 steps:", ", ".join(f"{mean:.2f} ± {band:.2f}" for mean, band in found))
 
 # %% [markdown]
-# For this sampler and these data that is half the distance with few steps. (Heun goes wild on the same list with few steps: 37 with 5 calls, in the same file.)
+# For this sampler and these data that is more than a third less distance with few steps. (Heun goes wild on the same list with few steps: 36 with 5 calls, in the same file.)
 #
 # ## Noise as a code: interpolation
 #
@@ -872,8 +872,8 @@ for w in (0.0, 1.0, 5.0):
 plots.images(torch.cat(rows), columns=10, size=1.0)
 
 # %% [markdown]
-# *What to see: $w$ = 0, 1, 5 from above, the same noise in each column. With $w$ contrast grows (the spread printed above): at $w = 5$ T-shirt, pullover and coat have lost their grey, and the textures of shirt and bag have turned
-# into patterns.*
+# *What to see: $w$ = 0, 1, 5 from above, the same noise in each column. With $w$ contrast grows (the spread printed above): at $w = 5$ T-shirt, pullover and coat have lost their grey, the dress its sleeves, and one bag has become
+# another.*
 #
 # ### What does it sample?
 #
@@ -903,7 +903,7 @@ for w in (0, 0.5, 1, 2, 4, 8):
     print(f"w = {w:3}: Frechet distance {distance:.2f} ± {band:.2f}, read as asked for by a classifier {right:.1%}")
 
 # %% [markdown]
-# The classifier is ever more content, and the distance to the data grows. (For large models on varied images a little guidance *lowers* FID: 1.80 to 1.55 at $w = 0.1$, and 12.6 at $w = 1$,
+# The classifier is soon content with all of them, and the distance to the data grows. (For large models on varied images a little guidance *lowers* FID: 1.80 to 1.55 at $w = 0.1$, and 12.6 at $w = 1$,
 # Ho and Salimans, ImageNet 64, Table 1.) Which $w$ is best depends on what is wanted; a score that asks a classifier alone will always say: more.
 #
 # ### Static and dynamic thresholding
@@ -1072,5 +1072,5 @@ questions.answer(1, "c")
 # - Bao et al., *Analytic-DPM* (2022): the best variance.
 # - Saharia et al., *Imagen* (2022), section 2.3: dynamic thresholding. Lugmayr et al., *RePaint* (2022). Jolicoeur-Martineau et al., *Gotta Go Fast* (2021): adaptive steps.
 #
-# **Next:** notebook 06 (in preparation), how good is it, honestly.
+# **Next:** [06 Is it any good?](06_is_it_any_good.ipynb): how good samples are, honestly, and how this distance can mislead.
 # [Back to the start](00_start_here.ipynb).
