@@ -4,8 +4,10 @@ from ddpm_edu.widgets.block_explorer import block_explorer
 from ddpm_edu.widgets.bound_explorer import bound_explorer, by_doubling
 from ddpm_edu.widgets.denoising_explorer import denoising_explorer
 from ddpm_edu.widgets.dissolve import dissolve
+from ddpm_edu.widgets.metric_explorer import metric_explorer
 from ddpm_edu.widgets.sampling_explorer import sampling_explorer
 from ddpm_edu.widgets.schedule_explorer import schedule_explorer
+from ddpm_edu.widgets.training_planner import training_planner
 
 __all__ = [
     "block_explorer",
@@ -13,6 +15,8 @@ __all__ = [
     "by_doubling",
     "denoising_explorer",
     "dissolve",
+    "metric_explorer",
     "sampling_explorer",
     "schedule_explorer",
+    "training_planner",
 ]

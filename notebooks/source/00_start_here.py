@@ -144,8 +144,8 @@ start_here.two_weights(two_weights)
 # | [03 The epsilon loss](03_the_epsilon_loss.ipynb) | from the bound to one line of code |
 # | [04 The U-Net](04_the_unet.ipynb) | the network, block by block |
 # | [05 Sampling](05_sampling.ipynb) | from noise back to data: every sampler, guidance, and what they cost |
-# | 06 Evaluation | how good is it, honestly *(in preparation)* |
-# | 07 The full model | training for real: mixed precision, checkpoints, averaged weights *(in preparation)* |
+# | [06 Is it any good?](06_is_it_any_good.ipynb) | what a loss does not tell, metrics and what each is blind to, copies, protocols |
+# | [07 Train the full model](07_train_the_full_model.ipynb) | training for real: killed and resumed bit for bit, mixed precision, averaged weights |
 #
 # You need Python, some linear algebra, and the normal distribution; a short [primer](90_primer.ipynb) has what is used of
 # Gaussians, Kullback-Leibler divergence and Jensen's inequality. Everything else is built on the way.

@@ -113,7 +113,16 @@ def test_same_stops_where_they_differ(a, b, tolerance):
 
 
 @pytest.mark.parametrize(
-    "name", ["01_forward_noising", "02_the_bound", "03_the_epsilon_loss", "04_the_unet", "05_sampling"]
+    "name",
+    [
+        "01_forward_noising",
+        "02_the_bound",
+        "03_the_epsilon_loss",
+        "04_the_unet",
+        "05_sampling",
+        "06_is_it_any_good",
+        "07_train_the_full_model",
+    ],
 )
 def test_quizzes_have_five_questions_with_every_option_explained(name):
     questions = quiz.load(name).questions
