@@ -230,6 +230,7 @@ def merge() -> None:
     bounds = {"real": distances(real), "noise": distances(noise)}
     about = peers.about("quality.py", begun)
     about["seconds"] = sum(entry["used"] for part in parts.values() for entry in part["entries"])  # but for sampling
+    about |= {name: part["version"] for name, part in parts.items() if "version" in part}
     result = {"about": about, "samples": N, **bounds, "contestants": parts}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     rows, titles = [data.to_model_range(real[:10])], ["real"]
