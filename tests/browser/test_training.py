@@ -89,13 +89,13 @@ def test_the_planner_follows_its_controls(lab: Lab, page: Page):
     before = planner.pixels()
     assert before.std() > 10, "the picture is blank"
     assert planner.readout().startswith("ESTIMATE") and "800,000 steps of 128 images" in planner.readout()
-    assert planner.press("GPUs", "ArrowRight") == "2"
+    planner.press("GPUs", "ArrowRight")
     assert "on 2 x H100 SXM, bf16" in planner.readout()
     planner.choose("GPU", "T4")
     assert "on 2 x T4, fp16" in planner.readout()
-    assert planner.press("batch", "End") == "1024"
+    planner.press("batch", "End")
     assert "does NOT fit" in planner.readout()
     planner.choose("checkpoints", "every block")
-    assert planner.press("steps", "Home") == "1000"
+    planner.press("steps", "Home")
     assert "1,000 steps of 1024 images" in planner.readout()
     assert np.abs(planner.pixels() - before).mean() > 1, "the bars did not move"
