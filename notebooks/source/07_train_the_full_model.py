@@ -123,7 +123,7 @@ def off_by(a, b):
     return max((x - y).abs().max().item() for x, y in pairs)
 
 resumed = new_run()
-resumed[0].load_state_dict(torch.load(work / "weights.pt"))
+resumed[0].load_state_dict(torch.load(work / "weights.pt", weights_only=True))
 torch.manual_seed(1), naive_steps(resumed, 200, 300)
 print(f"the run that was killed is the undisturbed one: {off_by(undisturbed, resumed) == 0}")
 print(f"weights or averages differ by more than 0.1: {off_by(undisturbed, resumed) > 0.1}")
@@ -941,7 +941,7 @@ try:
 except TypeError as problem:
     print(f"{problem}; the file had {before:,} bytes, now {only.stat().st_size:,}")
 try:
-    torch.load(only)
+    torch.load(only, weights_only=True)
 except Exception as problem:
     print("and what is left of it:", type(problem).__name__)
 
@@ -955,7 +955,7 @@ newest, before = checkpoint.listed(work / "undisturbed/checkpoints")[:2]
 content = bytearray(newest.read_bytes())
 content[len(content) // 2] ^= 64
 newest.write_bytes(content)
-print("torch.load takes it:", "net" in torch.load(newest))
+print("torch.load takes it:", "net" in torch.load(newest, weights_only=True))
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     taken = checkpoint.newest(work / "undisturbed/checkpoints").path
