@@ -65,7 +65,7 @@ def explorers() -> dict[str, Callable[[], Any]]:
     """The widgets by name, each made when it is called."""
     from ddpm_edu import widgets
 
-    names = [name for name in widgets.__all__ if name == "dissolve" or name.endswith("_explorer")]
+    names = [name for name in widgets.__all__ if name == "dissolve" or name.endswith(("_explorer", "_planner"))]
     return {name: getattr(widgets, name) for name in names}
 
 
