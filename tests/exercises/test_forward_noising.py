@@ -5,16 +5,12 @@ More wrong answers, the published ones, are in tests/mutants.
 
 import math
 
-import pytest
 import torch
 
 from ddpm_edu import forward, schedules
-from ddpm_edu.exercises import CheckFailed, forward_noising, start_here
+from ddpm_edu.exercises import forward_noising, start_here
 from ddpm_edu.forward import at
-
-
-def blank(*_):
-    raise NotImplementedError
+from tests.exercises import proof
 
 
 def column(values, x):
@@ -210,33 +206,11 @@ EXERCISES = {
         },
     ),
 }
-NAMES = {check.__name__: check for check in EXERCISES}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_blank_is_told_kindly_and_raises_nothing(name, capsys):
-    NAMES[name](blank)
-    assert "not yet" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_librarys_answer_and_another_correct_one_pass(name, capsys):
-    for right in EXERCISES[NAMES[name]][:2]:
-        NAMES[name](right)
-        assert "right." in capsys.readouterr().out
-
-
-WRONG = [pytest.param(name, how, id=f"{name}: {how}") for name, c in NAMES.items() for how in EXERCISES[c][2]]
-
-
-@pytest.mark.parametrize(("name", "how"), WRONG)
-def test_a_wrong_answer_is_refused_with_the_likely_mistake(name, how):
-    wrong, words = EXERCISES[NAMES[name]][2][how]
-    with pytest.raises(CheckFailed) as refusal:
-        NAMES[name](wrong)
-    assert words in str(refusal.value)
-
-
-def test_every_check_is_listed_here():
-    checks = {f for m in (forward_noising, start_here) for f in vars(m).values() if hasattr(f, "__wrapped__")}
-    assert checks == set(EXERCISES)
+(
+    test_a_blank_is_told_kindly_and_raises_nothing,
+    test_the_librarys_answer_and_another_correct_one_pass,
+    test_a_wrong_answer_is_refused_with_the_likely_mistake,
+    test_every_check_is_listed_here,
+) = proof.of(
+    (forward_noising, start_here), {check: ((one, other), wrong) for check, (one, other, wrong) in EXERCISES.items()}
+)

@@ -3,19 +3,14 @@
 import math
 from itertools import pairwise
 
-import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
 from ddpm_edu import elbo, reverse
-from ddpm_edu.exercises import CheckFailed, the_bound
+from ddpm_edu.exercises import the_bound
 from ddpm_edu.exercises.small_chain import AB, T
 from ddpm_edu.forward import at
-
-
-def blank(*_):
-    raise NotImplementedError
-
+from tests.exercises import proof
 
 # ---------------------------------------------------------------- right answers, as the page gives them or otherwise
 
@@ -255,7 +250,6 @@ EXERCISES = {
         },
     ),
 }
-NAMES = {check.__name__: check for check in EXERCISES}
 
 
 def _coefficient(s):
@@ -266,34 +260,12 @@ def _padded(values):
     return torch.cat([values.new_zeros(1), values])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_blank_is_told_kindly_and_raises_nothing(name, capsys):
-    NAMES[name](blank)
-    assert "not yet" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_librarys_answer_and_another_correct_one_pass(name, capsys):
-    for right in EXERCISES[NAMES[name]][:2]:
-        NAMES[name](right)
-        assert "right." in capsys.readouterr().out
-
-
-WRONG = [pytest.param(name, how, id=f"{name}: {how}") for name, c in NAMES.items() for how in EXERCISES[c][2]]
-
-
-@pytest.mark.parametrize(("name", "how"), WRONG)
-def test_a_wrong_answer_is_refused_with_the_likely_mistake(name, how):
-    wrong, words = EXERCISES[NAMES[name]][2][how]
-    with pytest.raises(CheckFailed) as refusal:
-        NAMES[name](wrong)
-    assert words in str(refusal.value)
-
-
-def test_every_check_is_listed_here():
-    assert {f for f in vars(the_bound).values() if hasattr(f, "__wrapped__") and not hasattr(f, "cache_info")} == set(
-        EXERCISES
-    )
+(
+    test_a_blank_is_told_kindly_and_raises_nothing,
+    test_the_librarys_answer_and_another_correct_one_pass,
+    test_a_wrong_answer_is_refused_with_the_likely_mistake,
+    test_every_check_is_listed_here,
+) = proof.of(the_bound, {check: ((one, other), wrong) for check, (one, other, wrong) in EXERCISES.items()})
 
 
 def test_the_oracles_integrate_well_enough():

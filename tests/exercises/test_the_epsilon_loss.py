@@ -1,15 +1,11 @@
 """Checks of notebook 03: kind to a blank, content with any right answer, plain about a wrong one."""
 
-import pytest
 import torch
 
 from ddpm_edu import elbo, forward, losses, oracles, parameterization
-from ddpm_edu.exercises import CheckFailed, the_epsilon_loss
+from ddpm_edu.exercises import the_epsilon_loss
 from ddpm_edu.forward import at
-
-
-def blank(*_):
-    raise NotImplementedError
+from tests.exercises import proof
 
 
 def col(values, x):
@@ -218,30 +214,9 @@ EXERCISES = {
         },
     ),
 }
-NAMES = {check.__name__: check for check in EXERCISES}
-WRONG = [pytest.param(name, how, id=f"{name}: {how}") for name, c in NAMES.items() for how in EXERCISES[c][1]]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_blank_is_told_kindly_and_raises_nothing(name, capsys):
-    NAMES[name](blank)
-    assert "not yet" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_librarys_answer_and_another_correct_one_pass(name, capsys):
-    for right in EXERCISES[NAMES[name]][0]:
-        NAMES[name](right)
-        assert "right." in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("name", "how"), WRONG)
-def test_a_wrong_answer_is_refused_with_the_likely_mistake(name, how):
-    wrong, words = EXERCISES[NAMES[name]][1][how]
-    with pytest.raises(CheckFailed) as refusal:
-        NAMES[name](wrong)
-    assert words in str(refusal.value)
-
-
-def test_every_check_is_listed_here():
-    assert {f for f in vars(the_epsilon_loss).values() if hasattr(f, "__wrapped__")} == set(EXERCISES)
+(
+    test_a_blank_is_told_kindly_and_raises_nothing,
+    test_the_librarys_answer_and_another_correct_one_pass,
+    test_a_wrong_answer_is_refused_with_the_likely_mistake,
+    test_every_check_is_listed_here,
+) = proof.of(the_epsilon_loss, EXERCISES)

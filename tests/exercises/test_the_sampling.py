@@ -2,14 +2,10 @@
 
 from itertools import pairwise
 
-import pytest
 import torch
 
-from ddpm_edu.exercises import CheckFailed, sampling_answers, the_sampling
-
-
-def blank(*_):
-    raise NotImplementedError
+from ddpm_edu.exercises import sampling_answers, the_sampling
+from tests.exercises import proof
 
 
 def root(x):
@@ -642,31 +638,9 @@ EXERCISES = {
     e.guided_eps: GUIDED,
     e.invert_step: UP,
 }
-NAMES = {check.__name__: check for check in EXERCISES}
-WRONG = [pytest.param(name, how, id=f"{name}: {how}") for name, c in NAMES.items() for how in EXERCISES[c][1]]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_blank_is_told_kindly_and_raises_nothing(name, capsys):
-    NAMES[name](blank)
-    assert "not yet" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_librarys_answer_and_others_pass(name, capsys):
-    for right in EXERCISES[NAMES[name]][0]:
-        NAMES[name](right)
-        assert "right." in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("name", "how"), WRONG)
-def test_a_wrong_answer_is_refused_with_the_likely_mistake(name, how):
-    wrong, words = EXERCISES[NAMES[name]][1][how]
-    with pytest.raises(CheckFailed) as refusal:
-        NAMES[name](wrong)
-    assert words in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-
-
-def test_every_check_is_listed_here():
-    assert {f for f in vars(the_sampling).values() if hasattr(f, "__wrapped__")} == set(EXERCISES)
+(
+    test_a_blank_is_told_kindly_and_raises_nothing,
+    test_the_librarys_answer_and_others_pass,
+    test_a_wrong_answer_is_refused_with_the_likely_mistake,
+    test_every_check_is_listed_here,
+) = proof.of(the_sampling, EXERCISES)

@@ -7,15 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddpm_edu.exercises import CheckFailed, the_unet
+from ddpm_edu.exercises import the_unet
 from ddpm_edu.models import sinusoidal, sinusoidal_adm
 from ddpm_edu.models.attention import attend
 from ddpm_edu.models.resblock import ResBlock
-
-
-def blank(*_):
-    raise NotImplementedError
-
+from tests.exercises import proof
 
 # ---------------------------------------------------------------- 4.1
 
@@ -436,33 +432,12 @@ EXERCISES = {
         },
     ),
 }
-NAMES = {check.__name__: check for check in EXERCISES}
-WRONG = [pytest.param(name, how, id=f"{name}: {how}") for name, c in NAMES.items() for how in EXERCISES[c][1]]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_blank_is_told_kindly_and_raises_nothing(name, capsys):
-    NAMES[name](blank)
-    assert "not yet" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_librarys_answer_and_other_correct_ones_pass(name, capsys):
-    for right in EXERCISES[NAMES[name]][0]:
-        NAMES[name](right)
-        assert "right." in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("name", "how"), WRONG)
-def test_a_wrong_answer_is_refused_with_the_likely_mistake(name, how):
-    wrong, words = EXERCISES[NAMES[name]][1][how]
-    with pytest.raises(CheckFailed) as refusal:
-        NAMES[name](wrong)
-    assert words in str(refusal.value)
-
-
-def test_every_check_is_listed_here():
-    assert {f for f in vars(the_unet).values() if hasattr(f, "__wrapped__")} == set(EXERCISES)
+(
+    test_a_blank_is_told_kindly_and_raises_nothing,
+    test_the_librarys_answer_and_other_correct_ones_pass,
+    test_a_wrong_answer_is_refused_with_the_likely_mistake,
+    test_every_check_is_listed_here,
+) = proof.of(the_unet, EXERCISES)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5), (4, 4, 3), (6, 2, 4), *the_unet._BLOCKS])
