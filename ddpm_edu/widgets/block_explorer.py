@@ -4,13 +4,12 @@ Nothing is computed but shapes (torch's meta device), so the largest network is 
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from ipywidgets import Dropdown
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
@@ -19,7 +18,7 @@ from ddpm_edu.models import UNet, UNetConfig, checkpointing
 from ddpm_edu.models.resblock import TELLS
 from ddpm_edu.models.summary import GIGA, MEGA, Stage, Summary, summary
 from ddpm_edu.plots import COLOURS, DPI, Picture
-from ddpm_edu.widgets.picture_box import PictureBox, slider, stops
+from ddpm_edu.widgets.picture_box import PictureBox, choice, slider, stops
 
 SIZES: list[float] = [8, 16, 28, 32, 64, 128, 256]
 WIDTHS: list[float] = [16, 32, 48, 64, 96, 128, 192, 256]
@@ -235,14 +234,10 @@ def block_explorer(
         "width": stops(width, WIDTHS, "width"),
         "levels": slider(levels, 1, len(MULTIPLIERS), "levels"),
         "blocks": slider(blocks, 1, BLOCKS, "blocks"),
-        "attention": _choice(attention, ATTENTION, "attention"),
-        "told": _choice(told, TELLS, "told"),
+        "attention": choice(attention, ATTENTION, "attention"),
+        "told": choice(told, TELLS, "told"),
         "patch": stops(patch, PATCHES, "patch"),
         "batch": stops(batch, BATCHES, "batch"),
-        "checkpointing": _choice(checkpointing, CHECKPOINTING, "checkpoints"),
+        "checkpointing": choice(checkpointing, CHECKPOINTING, "checkpoints"),
     }
     return PictureBox(controls, BlockPicture(), "ddpm-blocks", width=920)
-
-
-def _choice(value: str, options: Iterable[str], name: str) -> Dropdown:
-    return Dropdown(options=list(options), value=value, description=name, style={"description_width": "80px"})

@@ -1,7 +1,7 @@
 """A box of controls with one picture: live with a kernel, and still a picture where none runs."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import ipywidgets as W
@@ -77,3 +77,8 @@ def stops(value: float, options: list[float], name: str) -> W.SelectionSlider:
     """A slider over given numbers. (A logarithmic one rounds to a grid, and shows another number than it was given.)"""
     labelled = [(f"{option:g}", option) for option in options]
     return W.SelectionSlider(options=labelled, value=value, description=name, style={"description_width": "70px"})
+
+
+def choice(value: str, options: Iterable[str], name: str) -> W.Dropdown:
+    """A list to choose one of ``options`` from, labelled ``name``."""
+    return W.Dropdown(options=list(options), value=value, description=name, style={"description_width": "80px"})

@@ -6,10 +6,8 @@ Counted once for a network, on torch's meta device; moving a slider then is arit
 
 import functools
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ipywidgets import Dropdown
 from matplotlib.axes import Axes
 
 from ddpm_edu import plots
@@ -17,7 +15,7 @@ from ddpm_edu.plots import COLOURS, Picture
 from ddpm_edu.training import planner, presets
 from ddpm_edu.training.plan_text import duration
 from ddpm_edu.training.planner import GPU, GPUS, LAUNCH_COMPILED, LAUNCH_EAGER, Cost
-from ddpm_edu.widgets.picture_box import PictureBox, stops
+from ddpm_edu.widgets.picture_box import PictureBox, choice, stops
 
 NAMES = ("cifar10", "cifar10-fast", "folder", "fashion-cpu", "digits-cpu")
 NUMBERS: list[float] = [1, 2, 4, 8, 16, 32]  # of GPUs
@@ -159,16 +157,12 @@ def training_planner(
     ``gpus``, ``batch``, ``steps`` and ``price`` must be among the sliders' stops.
     """
     controls = {
-        "preset": _choice(preset, NAMES, "preset"),
-        "gpu": _choice(gpu, [kind.name for kind in GPUS], "GPU"),
+        "preset": choice(preset, NAMES, "preset"),
+        "gpu": choice(gpu, [kind.name for kind in GPUS], "GPU"),
         "gpus": stops(gpus, NUMBERS, "GPUs"),
         "batch": stops(batch, BATCHES, "batch"),
         "steps": stops(steps, STEPS, "steps"),
-        "checkpointing": _choice(checkpointing, CHECKPOINTING, "checkpoints"),
+        "checkpointing": choice(checkpointing, CHECKPOINTING, "checkpoints"),
         "price": stops(price, PRICES, "price"),
     }
     return PictureBox(controls, PlannerPicture(), "ddpm-planner", width=880)
-
-
-def _choice(value: str, options: Iterable[str], name: str) -> Dropdown:
-    return Dropdown(options=list(options), value=value, description=name, style={"description_width": "80px"})
