@@ -20,7 +20,7 @@ DIGITS_CPU = TrainConfig(
     log_every=25,
 )
 
-# What gives the best samples for a few CPU minutes: benchmarks/ablation.py
+# Found by trials of 150 CPU seconds each, such as benchmarks/ablation.py makes: good samples after a few minutes
 FASHION_CPU = replace(
     DIGITS_CPU,
     data="fashion_mnist",

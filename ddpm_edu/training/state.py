@@ -140,10 +140,8 @@ def _fresh(config: TrainConfig, folder: Path, team: Team, given: ImageSet | None
             f"a batch of {config.batch} images for {team.world} processes in {config.accumulate} parts each: some "
             f"would get none. Fix: batch={team.world * config.accumulate} or more."
         )
-    images, precision = (
-        load_images(config) if given is None else fitting(config, given),
-        choose(config.precision, team.device),
-    )
+    images = load_images(config) if given is None else fitting(config, given)
+    precision = choose(config.precision, team.device)
     s = schedules.by_name(config.schedule, config.net.T)
     weigh = losses.min_snr(GAMMA) if config.weight == "min_snr" else losses.uniform
     torch.manual_seed(config.seed)

@@ -65,11 +65,8 @@ def of_checkpoint(folder: Path, average: str | None = None) -> Weights:
     if found is None:
         raise CheckpointError(f"there is no checkpoint in {folder / 'checkpoints'}. Fix: the folder of a training.")
     try:
-        config, kept, in_net = (
-            TrainConfig.from_json(found.state["config"]),
-            found.state["averages"]["weights"],
-            found.state["net"],
-        )
+        config = TrainConfig.from_json(found.state["config"])
+        kept, in_net = found.state["averages"]["weights"], found.state["net"]
     except (KeyError, TypeError, ConfigError) as cause:
         raise CheckpointError(f"{found.path.name} is of no training that this version knows: {cause}") from cause
     name, step, source = next(iter(kept)) if average is None else average, found.state["step"], found.path.name

@@ -22,10 +22,8 @@ from ddpm_edu.plots import COLOURS, DPI
 from ddpm_edu.widgets.fast_figure import FastFigure
 from ddpm_edu.widgets.picture_box import PictureBox, slider, stops
 
-REFERENCE, POOL = (
-    700,
-    800,
-)  # of the 1,797 digits, in an order of chance: reference, images to damage; the rest is held out
+# Of the 1,797 digits, in an order of chance: the reference, images to damage; the rest is held out
+REFERENCE, POOL = 700, 800
 STRENGTHS, SEEDS, UNDAMAGED = 4, 20, 6  # the strongest damage, seeds to choose from, undamaged sets beside each
 COUNTS: list[float] = [25, 50, 100, 200, 400]
 SHOWN = 20  # images of the set
