@@ -1,10 +1,14 @@
 """Sphinx settings of the reading site. ``python tools/site.py`` lays out the sources and calls Sphinx."""
 
+from typing import Any
+
+from tools import api
+
 project = "Denoising diffusion, taught exactly"
 html_title = project
 author = "the ddpm_edu authors"
 language = "en"
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 exclude_patterns = ["docs/index.md", "notebooks/source", "ddpm_edu", "tests", "tools"]
 
 # The stored outputs are shown; nothing runs here.
@@ -14,6 +18,12 @@ myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_dmath_double_inline = True  # $$...$$ inside a paragraph, as JupyterLab has it
 myst_heading_anchors = 4
 myst_heading_slug_func = "tools.lessons.heading_anchor"
+
+# The package reference: tools/api.py writes its pages.
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+add_module_names = False
 
 # MathJax 2.7 comes from the Python package jupyter-server-mathjax, so that the site needs neither a CDN nor npm
 # (docs/decisions/ says more). Sphinx and MyST have marked what is maths; MathJax looks nowhere else.
@@ -56,6 +66,22 @@ html_theme_options = {
 }
 html_context = {"default_mode": "auto"}  # the theme complains where it is not said
 html_static_path = ["_static"]
-html_css_files = ["course.css"]
+html_css_files = ["course.css", "live/browser.css"]
+html_js_files = [("live/widgets.js", {"defer": "defer"})]  # the widgets that need no kernel: docs/decisions says more
 html_favicon = "_static/favicon.svg"
 html_copy_source = True  # for the theme's "download the notebook"
+
+
+def _docstring(_app: Any, _what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+    lines[:] = api.as_text(lines)
+
+
+def _skipped(_app: Any, _what: str, name: str, thing: Any, _skip: bool, _options: Any) -> bool | None:
+    """matplotlib writes a method ``set`` into every class of figures, with markup of its own."""
+    return True if name == "set" and "matplotlib" in str(thing) else None
+
+
+def setup(app: Any) -> None:
+    """What Sphinx asks for."""
+    app.connect("autodoc-process-docstring", _docstring)
+    app.connect("autodoc-skip-member", _skipped)

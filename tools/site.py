@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:
     sys.path[0] = str(ROOT)  # and not tools/, where this file would stand for the standard library's site
 
+from ddpm_edu.widgets import in_browser  # noqa: E402
+from tools import api  # noqa: E402
 from tools import build as notebooks  # noqa: E402
 
 # What pages may link to, beside the notebooks. A file that is no page becomes a download.
@@ -58,6 +60,11 @@ def lay_out(root: Path, folder: Path) -> None:
         copy(root / name, folder / name)
     for page in folder.rglob("*.md"):
         page.write_text(unlink_folders(page.read_text(encoding="utf-8")), encoding="utf-8")
+    api.write(root / "ddpm_edu", folder / "api")
+    live = folder / "_static/live"
+    live.mkdir(parents=True)
+    (live / "widgets.js").write_text(in_browser.bundle(), encoding="utf-8")
+    copy(in_browser.FOLDER / "browser.css", live / "browser.css")
     mathjax = Path(str(files("jupyter_server_mathjax"))) / "static"
     for name in MATHJAX:
         copy(mathjax / name, folder / "_static/mathjax" / name)

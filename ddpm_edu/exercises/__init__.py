@@ -17,13 +17,16 @@ from ddpm_edu.exercises import (
 from ddpm_edu.exercises.derivation import same
 from ddpm_edu.exercises.fingerprints import fingerprint
 from ddpm_edu.exercises.frame import CheckFailed, or_library
+from ddpm_edu.exercises.progress_page import Progress, progress
 
 __all__ = [
     "CheckFailed",
+    "Progress",
     "evaluation_answers",
     "fingerprint",
     "forward_noising",
     "or_library",
+    "progress",
     "quiz",
     "same",
     "sampling_answers",

@@ -1,16 +1,26 @@
 """What the checks of notebook 06 share: a result as a number, and mistakes known by the numbers that they give."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ddpm_edu.exercises.frame import CheckFailed
+from ddpm_edu.exercises.frame import CheckFailed, call
 
 Row = list[float]
 Matrix = list[Row]
+
+
+def ask(f: Callable[..., Any], *args: Any, shapes: str) -> Any:
+    """The learner's f(*args); where shapes do not fit, ``shapes`` says how those of this exercise do."""
+    try:
+        return call(f, *args)
+    except CheckFailed as refusal:
+        if "must match" not in str(refusal.__cause__):  # torch's words for shapes that do not broadcast
+            raise
+        raise CheckFailed(f"Your function stopped: {refusal.__cause__}. {shapes}") from refusal
 
 
 def number(result: Any, what: str) -> float:
@@ -50,6 +60,14 @@ def judge(
 def matrix(rows: int, columns: int, seed: int) -> Tensor:
     """Random numbers in 0..1, float64."""
     return torch.rand(rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def mean_and_products(rows: Sequence[Row], divisor: float) -> tuple[Row, list[Row]]:
+    """Mean, and the sum of products of deviations over ``divisor``."""
+    mean = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    away = [[value - m for value, m in zip(row, mean, strict=True)] for row in rows]
+    d = range(len(mean))
+    return mean, [[sum(row[i] * row[j] for row in away) / divisor for j in d] for i in d]
 
 
 # ---------------------------------------------------------------- 8 bits

@@ -1,91 +1,13 @@
-"""Checks of notebook 06 in which two sets are compared, by a kernel and by neighbours. The oracles loop over pairs."""
+"""The check of notebook 06 in which two sets are compared by neighbours. The oracle loops over pairs."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ddpm_edu.exercises.evaluation_judge import Matrix, Row, judge, matrix, number
-from ddpm_edu.exercises.frame import CheckFailed, call, check
-
-# ---------------------------------------------------------------- 6.3
-
-
-def _kernels(n: int, m: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """As a kernel makes them: symmetric, with the largest entries on the diagonal."""
-    x, y = matrix(n, 2, seed), matrix(m, 2, seed + 1)
-    k = [torch.exp(-((a[:, None] - b[None]) ** 2).sum(2)) for a, b in ((x, x), (y, y), (x, y))]
-    return k[0], k[1], k[2]
-
-
-def _mean(k: Matrix, keep: Callable[[int, int], bool] = lambda i, j: True, over: float | None = None) -> float:
-    """The mean of the entries that ``keep`` keeps; ``over``: divide by this instead of by their number."""
-    kept = [value for i, row in enumerate(k) for j, value in enumerate(row) if keep(i, j)]
-    return sum(kept) / (len(kept) if over is None else over)
-
-
-def _others(k: Matrix, over: float | None = None) -> float:
-    return _mean(k, lambda i, j: i != j, over)
-
-
-_KERNELS = [_kernels(4, 4, 0), _kernels(6, 3, 10), _kernels(3, 8, 20), _kernels(30, 30, 30)]
-_WRONG_MMD: list[tuple[Callable[[Matrix, Matrix, Matrix], float], str]] = [
-    (
-        lambda a, b, c: _mean(a) + _mean(b) - 2 * _mean(c),
-        "The diagonals are in: k(x_i, x_i) compares a sample with itself. That is the biased estimate, never below 0.",
-    ),
-    (
-        lambda a, b, c: _others(a, len(a) ** 2) + _others(b, len(b) ** 2) - 2 * _mean(c),
-        "The diagonals are out, but the sums are divided by n^2 and m^2. Without them n (n - 1) pairs are left.",
-    ),
-    (
-        lambda a, b, c: (_others(a) + _others(b)) / 2 - 2 * _mean(c),
-        "k_xx and k_yy count half: pairs i < j are half as many as i != j, so divide by n (n - 1) / 2.",
-    ),
-    (
-        lambda a, b, c: _others(a) + _others(b) - _mean(c),
-        "The mean of k_xy counts twice: |u - v|^2 = u.u + v.v - 2 u.v.",
-    ),
-    (lambda a, b, c: _others(a) + _others(b) + 2 * _mean(c), "The sign: what x and y have in common is taken off."),
-    (
-        lambda a, b, c: _others(a) + _others(b) - 2 * _mean(c, lambda i, j: i != j),
-        "Something is missing from k_xy. x_i and y_i are two samples, with nothing to do with each other: keep all.",
-    ),
-    (
-        lambda a, b, c: max(0.0, _others(a) + _others(b) - 2 * _mean(c)),
-        "Negative values are cut off at 0. Without a bias an estimate of 0 must fall on both sides of it: leave them.",
-    ),
-    (
-        lambda a, b, c: abs(_others(a) + _others(b) - 2 * _mean(c)),
-        "It is never negative: no absolute value. An estimate of 0 without a bias falls on both sides of it.",
-    ),
-    (
-        lambda a, b, c: math.sqrt(max(0.0, _others(a) + _others(b) - 2 * _mean(c))),
-        "That is a root. Asked for is MMD^2, which may be negative.",
-    ),
-    (
-        lambda a, b, c: _others(a, len(b) * (len(b) - 1)) + _others(b, len(a) * (len(a) - 1)) - 2 * _mean(c),
-        "n and m are exchanged: k_xx is (n, n), k_yy is (m, m), and the two may differ.",
-    ),
-    (
-        lambda a, b, c: _others(a) + _others(b, len(a) * (len(a) - 1)) - 2 * _mean(c),
-        "k_yy has m rows, which may be another number than k_xx has.",
-    ),
-]
-
-
-@check("6.3 MMD without a bias")
-def unbiased_mmd(f: Callable[..., Any]) -> None:
-    """f(k_xx, k_yy, k_xy) must be the mean over i != j of k_xx and of k_yy, minus twice the mean of k_xy."""
-    got = [number(call(f, *kernels), "MMD^2") for kernels in _KERNELS]
-    lists: list[list[Matrix]] = [[k.tolist() for k in kernels] for kernels in _KERNELS]
-    want = [_others(a) + _others(b) - 2 * _mean(c) for a, b, c in lists]
-    judge(got, want, [([rule(*k) for k in lists], message) for rule, message in _WRONG_MMD], "MMD^2")
-
-
-# ---------------------------------------------------------------- 6.4
+from ddpm_edu.exercises.evaluation_judge import Matrix, Row, ask, judge, matrix, number
+from ddpm_edu.exercises.frame import CheckFailed, check
 
 Rule = Callable[[Matrix, Matrix, Matrix, int], float]
 
@@ -132,6 +54,29 @@ def _largest_ball(apart: Matrix, within: Matrix, k: int) -> float:
     return sum(min(row) <= largest for row in apart) / len(apart)
 
 
+def _average_ball(apart: Matrix, within: Matrix, k: int) -> float:
+    average = sum(_radius(row, i, k) for i, row in enumerate(within)) / len(within)
+    return sum(min(row) <= average for row in apart) / len(apart)
+
+
+def _all_balls(apart: Matrix, within: Matrix, k: int) -> float:
+    """Each sample must lie in every ball."""
+    balls = [_radius(row, i, k) for i, row in enumerate(within)]
+    return sum(all(d <= r for d, r in zip(row, balls, strict=True)) for row in apart) / len(apart)
+
+
+def _hits(apart: Matrix, within: Matrix, k: int) -> float:
+    """The share of pairs of a sample and a ball that holds it."""
+    balls = [_radius(row, i, k) for i, row in enumerate(within)]
+    return sum(d <= r for row in apart for d, r in zip(row, balls, strict=True)) / (len(apart) * len(balls))
+
+
+def _to_the_other_set(apart: Matrix, k: int) -> float:
+    """Radii from a centre to the samples that are judged, not to its own set."""
+    balls = [sorted(column)[k - 1] for column in _turned(apart)]
+    return sum(any(d <= r for d, r in zip(row, balls, strict=True)) for row in apart) / len(apart)
+
+
 def _filled(apart: Matrix, within: Matrix, k: int) -> float:
     """The share of balls that hold anything (which is called coverage), in place of the share of samples."""
     balls = [_radius(row, i, k) for i, row in enumerate(within)]
@@ -171,6 +116,52 @@ _WRONG_SHARES: list[tuple[Callable[..., tuple[float, float]], str]] = [
         lambda rr, gg, rg, k: (_filled(_turned(rg), rr, k), _filled(rg, gg, k)),
         "You count balls that hold a sample (any over the wrong axis). Count samples that lie in a ball.",
     ),
+    (
+        lambda rr, gg, rg, k: (_average_ball(_turned(rg), rr, k), _average_ball(rg, gg, k)),
+        "All balls have the average radius. Each centre has a radius of its own.",
+    ),
+    (
+        lambda rr, gg, rg, k: (_hits(_turned(rg), rr, k), _hits(rg, gg, k)),
+        "You average over pairs. A sample counts once, if any ball holds it: first .any() over the centres.",
+    ),
+    (
+        lambda rr, gg, rg, k: (_all_balls(_turned(rg), rr, k), _all_balls(rg, gg, k)),
+        "You ask for samples that lie in every ball. One is enough: any, not all.",
+    ),
+    (
+        lambda rr, gg, rg, k: (_covered(_turned(rg), rr, k) * len(gg), _covered(rg, gg, k) * len(rr)),
+        "Those are numbers of samples. Shares are asked for: divide by how many samples there are.",
+    ),
+    (
+        lambda rr, gg, rg, k: (_covered(_turned(rg), rr, k) * 100, _covered(rg, gg, k) * 100),
+        "Those are per cent. A share goes from 0 to 1.",
+    ),
+    (
+        lambda rr, gg, rg, k: (_covered(_turned(rg), rr, k), _filled(_turned(rg), rr, k)),
+        "Precision is right. Recall has balls about real images, too; its balls stand about the generated ones.",
+    ),
+    (
+        lambda rr, gg, rg, k: (_covered(_turned(rg), rr, k),) * 2,
+        "Precision is right, and recall is the same number. It asks about real images, in balls about generated ones.",
+    ),
+    (
+        lambda rr, gg, rg, k: _both(rr, gg, rg, 3),
+        "Always the third neighbour, whatever k is. Use the argument.",
+    ),
+    (
+        lambda rr, gg, rg, k: _both(rr, gg, rg, k, radius=lambda row, i, k: sorted(row)[-k]),
+        "The radii reach to the k-th farthest: topk and descending sorts begin with the largest. The k-th nearest.",
+    ),
+    (
+        lambda rr, gg, rg, k: _both(
+            rr, gg, rg, k, radius=lambda row, i, k: sum(sorted(row[:i] + row[i + 1 :])[:k]) / k
+        ),
+        "The radii are the mean distance of the k nearest. The distance of the k-th is meant.",
+    ),
+    (
+        lambda rr, gg, rg, k: (_to_the_other_set(_turned(rg), k), _to_the_other_set(rg, k)),
+        "The radii come from d_rg, and so reach to the other set. A real image's radius is in its row of d_rr.",
+    ),
 ]
 
 
@@ -181,13 +172,19 @@ def _distances(reals: int, made: int, seed: int, levels: int) -> tuple[Tensor, T
     return tuple(torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") for a, b in ((r, r), (g, g), (r, g)))  # type: ignore[return-value]
 
 
+_SHAPES = (
+    "d_rg has a row for each real image and a column for each generated one. Radii of real images go along its rows, "
+    "radius[:, None]; those of generated ones along its columns, radius[None, :]."
+)
+
+
 @check("6.4 precision and recall")
 def precision_recall(f: Callable[..., Any]) -> None:
     """f(d_rr, d_gg, d_rg, k) must be the two shares, from the distances among and between real and generated."""
     got: list[float] = []
     cases = [(_distances(9, 12, seed, 2 + 2 * seed), k) for seed in range(6) for k in (1, 3)]
     for distances, k in cases:
-        result = call(f, *distances, k)
+        result = ask(f, *distances, k, shapes=_SHAPES)
         if not isinstance(result, tuple | list) or len(result) != 2:
             raise CheckFailed(f"Two numbers are expected, `return precision, recall`; got {type(result).__name__}.")
         got += [number(share, name) for share, name in zip(result, ("precision", "recall"), strict=True)]

@@ -1,12 +1,13 @@
 """Checks of notebook 01, from one step of the chain to the posterior. Each names the likely mistake by its symptom."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ddpm_edu.exercises import forward_mistakes as mistakes
+from ddpm_edu.exercises import posterior_mistakes
 from ddpm_edu.exercises.frame import CheckFailed, call, check, tensor_like
 from ddpm_edu.exercises.small_chain import (
     AB,
@@ -15,7 +16,6 @@ from ddpm_edu.exercises.small_chain import (
     ROOT_ALPHA,
     ROOT_BETA,
     ROOT_REST,
-    Mistake,
     T,
     bayes_on_a_grid,
     chain,
@@ -24,13 +24,15 @@ from ddpm_edu.exercises.small_chain import (
     examine_linear,
     near,
 )
+from ddpm_edu.schedules import Schedule
 
-OFF_BY_ONE = (
-    "Your coefficients are those of the step before. The tables have T + 1 entries and s.beta[0] belongs to the clean "
-    "image, "
-    "so s.beta[t] is already right: no t - 1."
-)
-SWAPPED = "Signal and noise have each other's coefficients: swap them."
+
+def last_state(s: Schedule, x0: Tensor, noises: Tensor) -> Tensor:
+    """x_T by T steps of DDPM, Eq. 2, from x0 (N, ...) with the given noise (T, N, ...): an answer to exercise 1.4."""
+    x = x0
+    for alpha, beta, noise in zip(s.alpha[1:], s.beta[1:], noises, strict=True):
+        x = alpha.sqrt() * x + beta.sqrt() * noise
+    return x
 
 
 # ---------------------------------------------------------------- the checks
@@ -39,115 +41,30 @@ SWAPPED = "Signal and noise have each other's coefficients: swap them."
 @check("1.1 one step")
 def one_step(f: Callable[..., Any]) -> None:
     """f(s, x_prev, t, noise) must be one step of the chain."""
-    examine_linear(
-        f,
-        ROOT_ALPHA,
-        ROOT_BETA,
-        [
-            Mistake(
-                ROOT_ALPHA,
-                list(BETAS),
-                "The noise is multiplied by beta_t. beta_t is its variance: multiply by its square root.",
-            ),
-            Mistake(
-                [1 - b for b in BETAS], ROOT_BETA, "The image is multiplied by 1 - beta_t: its square root is missing."
-            ),
-            Mistake(
-                [1 - b for b in BETAS],
-                list(BETAS),
-                "Both square roots are missing: coefficients act on values, betas are variances.",
-            ),
-            Mistake(
-                [1.0] * T,
-                ROOT_BETA,
-                "The image is not shrunk, so the variance grows with every step. Multiply it by sqrt(1 - beta_t).",
-            ),
-            Mistake(ROOT_AB, ROOT_REST, "That is the jump from x_0, with alpha_bar. A single step uses beta_t alone."),
-            Mistake(ROOT_BETA, ROOT_ALPHA, SWAPPED),
-            Mistake([1.0, *ROOT_ALPHA[:-1]], [0.0, *ROOT_BETA[:-1]], OFF_BY_ONE),
-        ],
-    )
+    examine_linear(f, ROOT_ALPHA, ROOT_BETA, mistakes.ONE_STEP)
 
 
 @check("1.2 the running product")
 def running_product(f: Callable[..., Any]) -> None:
     """f(betas) must be alpha_bar_0..alpha_bar_T."""
-    betas = torch.tensor(BETAS, dtype=torch.float64)
-    result = call(f, betas)
+    result = call(f, torch.tensor(BETAS, dtype=torch.float64))
     if isinstance(result, Tensor) and result.shape == (T,):
         raise CheckFailed(
             f"You return {T} values for {T} betas; {T + 1} are expected: alpha_bar_0 = 1 comes first, for the clean "
             "image."
         )
-    got = tensor_like(result, (T + 1,), "alpha_bar").tolist()
-    whole = AB[-1]
-    mistakes = [
-        ([1.0] + [whole] * T, "Every entry is the product over the whole chain. The product of entry t stops at t."),
-        (
-            [1.0] + [math.prod(BETAS[:t]) for t in range(1, T + 1)],
-            "You multiply the betas. What survives a step is 1 - beta.",
-        ),
-        (
-            [1.0] + [1 - sum(BETAS[:t]) for t in range(1, T + 1)],
-            "You subtract the betas one after another. Each step takes its share of what is *left*: multiply.",
-        ),
-        (
-            [1.0, *ROOT_AB],
-            "That is sqrt(alpha_bar), the factor on the image. alpha_bar itself is the product without the root.",
-        ),
-        (
-            [1.0] + [1 - b for b in BETAS],
-            "That is alpha_t = 1 - beta_t of each step by itself. Multiply them up: torch.cumprod.",
-        ),
-        ([1.0, *AB[:-1]], "Everything stands one place too late: entry 1 must be 1 - beta_1."),
-    ]
-    compare(got, AB, mistakes, "alpha_bar")
+    if isinstance(result, Tensor) and result.numel() <= 2:
+        raise CheckFailed(
+            "That is one product of all factors (torch.prod). A value for every t is expected: the running product, "
+            "torch.cumprod."
+        )
+    compare(tensor_like(result, (T + 1,), "alpha_bar").tolist(), AB, mistakes.PRODUCT, "alpha_bar")
 
 
 @check("1.3 the jump")
 def jump(f: Callable[..., Any]) -> None:
     """f(s, x0, t, noise) must be x_t in closed form."""
-    article = [math.prod(AB[1 : t + 1]) for t in range(1, T + 1)]
-    examine_linear(
-        f,
-        ROOT_AB,
-        ROOT_REST,
-        [
-            Mistake(
-                ROOT_AB,
-                [1 - ab for ab in AB[1:]],
-                "The noise is multiplied by 1 - alpha_bar_t. That is its variance: take the square root.",
-            ),
-            Mistake(AB[1:], ROOT_REST, "The image is multiplied by alpha_bar_t: its square root is missing."),
-            Mistake(
-                AB[1:],
-                [1 - ab for ab in AB[1:]],
-                "Both square roots are missing: coefficients act on values, alpha_bar is a share of variance.",
-            ),
-            Mistake(
-                ROOT_AB,
-                [(1 - ab) ** 0.25 for ab in AB[1:]],
-                "The noise's coefficient has one root too many: its *variance* is 1 - alpha_bar_t.",
-            ),
-            Mistake(
-                ROOT_ALPHA,
-                ROOT_BETA,
-                "That is a single step. The jump from x_0 uses alpha_bar, the product of all steps up to t.",
-            ),
-            Mistake(
-                [math.sqrt(p) for p in article],
-                [math.sqrt(1 - p) for p in article],
-                "The alpha_bars are multiplied up once more. s.alpha_bar[t] is already the product.",
-            ),
-            Mistake(
-                [ROOT_AB[-1]] * T,
-                [ROOT_REST[-1]] * T,
-                "Every t gets the end of the chain. Each sample needs its own alpha_bar[t].",
-            ),
-            Mistake(ROOT_REST, ROOT_AB, SWAPPED),
-            Mistake([1.0, *ROOT_AB[:-1]], [0.0, *ROOT_REST[:-1]], OFF_BY_ONE),
-        ],
-    )
+    examine_linear(f, ROOT_AB, ROOT_REST, mistakes.JUMP)
 
 
 @check("1.4 the loop, mended")
@@ -160,6 +77,7 @@ def mended_loop(f: Callable[..., Any]) -> None:
         if which is not None:
             noises[which] = 1
         result = call(f, s, torch.full(shape, x0, dtype=torch.float64), noises)
+        _assert_one_state(result, shape)
         values = tensor_like(result, shape, "x_T")
         if values.std() > 1e-9:
             raise CheckFailed(
@@ -178,46 +96,39 @@ def mended_loop(f: Callable[..., Any]) -> None:
     _judge_loop(signal, [run(0.0, j) for j in range(T)])
 
 
+def _assert_one_state(result: Any, shape: tuple[int, ...]) -> None:
+    """Refuses all states, or all noises at once, in the place of the last state."""
+    if isinstance(result, list | tuple):
+        raise CheckFailed(f"You return {len(result)} states in a {type(result).__name__}. Only the last is asked for.")
+    if isinstance(result, Tensor) and result.shape in ((T, *shape), (T + 1, *shape)):
+        raise CheckFailed(
+            f"x_T: expected shape {shape}, got {tuple(result.shape)}. Either all states are returned (only the last is "
+            "asked for), or a step took all the noises at once (step t takes its own, noises[t - 1])."
+        )
+
+
 def _judge_loop(signal: float, parts: list[float]) -> None:
     """``signal``: the share of x_0 in x_T; ``parts``: the shares of the noise of steps 1..T."""
-    variance = sum(p * p for p in parts)
-    right_signal = abs(signal - ROOT_AB[-1]) < 1e-6
-    right_variance = abs(variance - (1 - AB[-1])) < 1e-6
-    article = math.sqrt(math.prod(AB[1:]))
-    if abs(signal - article) < 1e-6:
-        told = (
-            "The total variance is right, the correlation with x_0 is not"
-            if abs(variance + article**2 - 1) < 1e-6
-            else "Too little of x_0 is left"
-        )
-        raise CheckFailed(
-            f"{told}: you multiplied by alpha_bar in every step, and it is already a product. A step uses beta_t."
-        )
-    if abs(signal - 1) < 1e-6:
-        raise CheckFailed(
-            "All of x_0 is still there: shrink it by sqrt(1 - beta_t) in each step, and keep the result for the next "
-            "one."
-        )
+    got, want = [signal, *parts], mistakes.walked(ROOT_ALPHA, ROOT_BETA)
+    for values, message in mistakes.LOOP:
+        if near(got, values):
+            raise CheckFailed(message)
     if not any(parts[1:]):
         raise CheckFailed("Only the first noise has any effect. Step t takes its own, noises[t - 1].")
     if not any(parts[:-1]):
         raise CheckFailed("Only the last step has any effect. Each step must start from the result of the one before.")
-    if parts[-1] == 0:
-        raise CheckFailed(
-            "The noise of the last step has no effect. t runs from 1 to T, both included: range(1, s.T + 1)."
-        )
-    if parts[0] == 0:
-        raise CheckFailed(
-            "The noise of the first step has no effect. t runs from 1 to T, both included: range(1, s.T + 1)."
-        )
-    if right_signal and not right_variance:
+    for name, part in (("last", parts[-1]), ("first", parts[0])):
+        if part == 0:
+            raise CheckFailed(
+                f"The noise of the {name} step has no effect. t runs from 1 to T, both included: range(1, s.T + 1)."
+            )
+    variance = sum(p * p for p in parts)
+    if near([signal], [ROOT_AB[-1]]) and not near([variance], [1 - AB[-1]]):
         raise CheckFailed(
             f"The signal is right, the variance of the noise is not: {variance:.4f} where 1 - alpha_bar_T = "
-            f"{1 - AB[-1]:.4f}. "
-            "The noise of a step has variance beta_t: multiply it by the square root."
+            f"{1 - AB[-1]:.4f}. Step t adds noise of variance beta_t."
         )
-    expected = [ROOT_BETA[j] * math.prod(ROOT_ALPHA[j + 1 :]) for j in range(T)]
-    compare([signal, *parts], [ROOT_AB[-1], *expected], [], "share of x_0, then of the noise of steps 1..T, in x_T")
+    compare(got, want, [], "share of x_0, then of the noise of steps 1..T, in x_T")
 
 
 @check("1.5 what is left of x_0")
@@ -225,25 +136,26 @@ def signal_left(f: Callable[..., Any]) -> None:
     """f(s, variance) must be corr(x_0, x_t)^2 at t = 0..T."""
     s = chain()
     for v in (1.0, 4.0):
-        got = tensor_like(call(f, s, v), (T + 1,), "corr(x_0, x_t)^2").tolist()
+        result = call(f, s, v)
+        _assert_every_time(result, v)
+        got = tensor_like(result, (T + 1,), "corr(x_0, x_t)^2").tolist()
         want = [correlation_by_enumeration(t, v) ** 2 for t in range(T + 1)]
-        mistakes = [
-            (
-                [math.sqrt(w) for w in want],
-                "That is the correlation itself. Square it: only the square is a share of variance.",
-            ),
-            (AB, "Right for data of variance 1 only. Signal of variance v contributes alpha_bar_t * v to x_t."),
-            (
-                [ab * v for ab in AB],
-                "That is the signal's variance in x_t. Divide by x_t's whole variance, noise included.",
-            ),
-            (
-                [ab * v / (1 - ab) if ab < 1 else math.inf for ab in AB],
-                "That is the signal-to-noise ratio. The share is signal / (signal + noise).",
-            ),
-            ([ab * v * v / (ab * v * v + 1 - ab) for ab in AB], "`variance` is already a square: use v, not v * v."),
-        ]
-        compare(got, want, mistakes, f"corr^2 at t = 0..T for variance {v:g}")
+        compare(got, want, mistakes.share(v), f"corr^2 at t = 0..T for variance {v:g}")
+
+
+def _assert_every_time(result: Any, v: float) -> None:
+    """Refuses a single number, and what is not finite at t = 0, where the signal-to-noise ratio is infinite."""
+    if not isinstance(result, Tensor):
+        return
+    if result.ndim == 0:
+        raise CheckFailed("One number came. A value for every t = 0..T is asked for: the whole table, no index.")
+    if result.shape == (T + 1,) and not result[0].isfinite():
+        if near(result[1:].tolist(), mistakes.ratio(v)[1:]):
+            raise CheckFailed("That is the signal-to-noise ratio. The share is signal / (signal + noise).")
+        raise CheckFailed(
+            "At t = 0 there is no noise: the signal-to-noise ratio is infinite, and inf / inf is not a number. "
+            "Write the share with alpha_bar."
+        )
 
 
 @check("1.6 the posterior")
@@ -253,16 +165,14 @@ def posterior(f: Callable[..., Any]) -> None:
     ones = torch.ones(T, 2, dtype=torch.float64)
 
     def run(x0: float, x_t: float) -> tuple[list[float], list[float]]:
-        result = call(f, s, x0 * ones, x_t * ones, t)
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise CheckFailed(f"Two tensors are expected, `return mean, variance`; got {type(result).__name__}.")
-        mean, variance = result
-        if isinstance(variance, Tensor) and variance.shape == (T, 1):
-            variance = variance.expand(T, 2)
-        return tensor_like(mean, (T, 2), "mean")[:, 0].tolist(), tensor_like(variance, (T, 2), "variance")[
-            :, 0
-        ].tolist()
+        mean, variance = _two_tensors(call(f, s, x0 * ones, x_t * ones, t))
+        return mean[:, 0].tolist(), variance[:, 0].tolist()
 
+    if any(abs(m) > 1e-9 for m in run(0.0, 0.0)[0]):
+        raise CheckFailed(
+            "For x_0 = x_t = 0 the mean is 0, and yours is not. `return mean, variance`, in this order; and no noise: "
+            "a mean is not a draw."
+        )
     (a, variance), (b, _) = run(1.0, 0.0), run(0.0, 1.0)
     if not near(run(3.0, 0.0)[0], [3 * value for value in a]):
         raise CheckFailed("Three times x_0 does not give three times its part of the mean. Is something clamped?")
@@ -270,37 +180,40 @@ def posterior(f: Callable[..., Any]) -> None:
     want_a, want_v = [m for m, _ in want], [v for _, v in want]
     want_b = [bayes_on_a_grid(i, 0.0, 1.0)[0] for i in range(1, T + 1)]
     if near(a, want_b) and near(b, want_a):
-        raise CheckFailed(f"The mean: {SWAPPED.replace('Signal and noise', 'x_0 and x_t')}")
-    whole = [want_b[i] * ROOT_AB[i] / ROOT_ALPHA[i] for i in range(T)]
-    compare(
-        b,
-        want_b,
-        [
-            (
-                whole,
-                (
-                    "x_t's coefficient has sqrt(alpha_bar_t) where sqrt(alpha_t) = sqrt(1 - beta_t), of this one step, "
-                    "belongs."
-                ),
+        raise CheckFailed(f"The mean: {mistakes.SWAPPED.replace('Signal and noise', 'x_0 and x_t')}")
+    compare(b, want_b, posterior_mistakes.OF_X_T, "coefficient of x_t in the mean at t = 1..T")
+    compare(a, want_a, posterior_mistakes.OF_X_0, "coefficient of x_0 in the mean at t = 1..T")
+    compare(variance, want_v, posterior_mistakes.OF_THE_VARIANCE, "variance at t = 1..T")
+
+
+def _two_tensors(result: Any) -> tuple[Tensor, Tensor]:
+    """Mean and variance as float64 of shape (T, 2), after refusing what else people return."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise CheckFailed(f"Two tensors are expected, `return mean, variance`; got {type(result).__name__}.")
+    mean, variance = result
+    if isinstance(mean, Tensor) and mean.shape == (T, 1):
+        raise CheckFailed(
+            f"The mean has shape {(T, 1)}, which a variance may have. Is the order wrong? `return mean, variance`."
+        )
+    if isinstance(variance, Tensor):
+        if variance.shape == (T,):
+            raise CheckFailed(
+                "The variance has shape (N,), and would meet an image's *last* axis. "
+                "at(s.posterior_variance, t, x0) has shape (N, 1, ...)."
             )
-        ],
-        "coefficient of x_t in the mean at t = 1..T",
-    )
-    late = [want_a[i] * ROOT_ALPHA[i] for i in range(T)]
-    compare(
-        a,
-        want_a,
-        [(late, "x_0's coefficient has sqrt(alpha_bar_t) where sqrt(alpha_bar_{t-1}) belongs.")],
-        "coefficient of x_0 in the mean at t = 1..T",
-    )
-    mistakes = [
-        (
-            list(BETAS),
-            (
-                "The variance is beta_t, that of the step forwards. Knowing x_0 as well leaves less in doubt: (1 - "
-                "alpha_bar_{t-1}) / (1 - alpha_bar_t) of it."
-            ),
-        ),
-        ([math.sqrt(v) for v in want_v], "That is the standard deviation; the variance is asked for."),
-    ]
-    compare(variance, want_v, mistakes, "variance at t = 1..T")
+        if variance.shape == (T, 1):
+            variance = variance.expand(T, 2)
+    _assert_finite_at_one(mean, variance)
+    return tensor_like(mean, (T, 2), "mean"), tensor_like(variance, (T, 2), "variance")
+
+
+def _assert_finite_at_one(*results: Any) -> None:
+    """Refuses what is not finite at t = 1 alone: there 1 - alpha_bar_{t-1} is 0."""
+    for result in results:
+        if isinstance(result, Tensor) and result.shape == (T, 2):
+            bad = ~result.isfinite().all(1)
+            if bad[0] and not bad[1:].any():
+                raise CheckFailed(
+                    "At t = 1 your result is not finite: 1 - alpha_bar_{t-1} is 0 there, so it must not be divided by, "
+                    "and its logarithm must not be taken. The form that the papers print divides by 1 - alpha_bar_t."
+                )

@@ -4,20 +4,26 @@
 - A wrong answer raises :class:`CheckFailed`, shown as one line that names the likely mistake.
 - A right answer prints a tick, and :func:`or_library` then keeps the learner's function for the rest of the page.
 
+Right and wrong answers are noted in the learner's own file (:mod:`ddpm_edu.exercises.progress_store`).
+
 A check judges by oracles (exact moments, Bayes on a grid), never by comparing with the library alone.
 """
 
 import functools
+import re
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from ddpm_edu.exercises import progress_store
 from ddpm_edu.schedules import Schedule
 
 F = TypeVar("F", bound=Callable[..., Any])
+Check = Callable[[Callable[..., Any]], None]
 
 # Functions that passed, and library functions handed out in place of a learner's. Kept alive on purpose: an id() could
 # be given to another function later.
@@ -33,10 +39,32 @@ class CheckFailed(AssertionError):
         return [f"\x1b[31mNot right yet.\x1b[0m {self}"]
 
 
-def check(title: str) -> Callable[[Callable[[Callable[..., Any]], None]], Callable[[Callable[..., Any]], None]]:
-    """Turns ``examine(f)``, which raises CheckFailed when f is wrong, into the check that notebooks call."""
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise of the course: its number ("1.1"), its title without the number, and the check that judges it."""
 
-    def decorate(examine: Callable[[Callable[..., Any]], None]) -> Callable[[Callable[..., Any]], None]:
+    number: str
+    title: str
+    check: Check
+
+    @property
+    def lesson(self) -> str:
+        """What stands before the point of the number."""
+        return self.number.partition(".")[0]
+
+
+EXERCISES: dict[str, Exercise] = {}
+"""Every exercise whose check was imported, by its number. The decorator :func:`check` fills it."""
+
+
+def check(title: str) -> Callable[[Check], Check]:
+    """Turns ``examine(f)``, which raises CheckFailed when f is wrong, into the check that notebooks call.
+
+    ``title`` begins with the number of the exercise: "1.1 one step".
+    """
+    number, name = _numbered(title)
+
+    def decorate(examine: Check) -> Check:
         @functools.wraps(examine)
         def run(f: Callable[..., Any]) -> None:
             if _among(f, _handed_out):  # a tick for it would be a lie
@@ -49,12 +77,23 @@ def check(title: str) -> Callable[[Callable[[Callable[..., Any]], None]], Callab
             except NotImplementedError:
                 print(f"[ ] {title}: not yet. Fill in the blank above, run it, then run this cell again.")
                 return
+            except CheckFailed as wrong:
+                progress_store.record(number, "tried", str(wrong))
+                raise
             _passed.append(f)
             print(f"[x] {title}: right.")
+            progress_store.record(number, "right")
 
+        EXERCISES[number] = Exercise(number, name, run)
         return run
 
     return decorate
+
+
+def _numbered(title: str) -> tuple[str, str]:
+    """ "1.1 one step" as "1.1" and "one step"; a title without a number is its own number."""
+    number, _, name = title.partition(" ")
+    return (number, name) if re.fullmatch(r"\w+\.\w+", number) else (title, title)
 
 
 def or_library(mine: F, library: F) -> F:

@@ -4,6 +4,8 @@ The questions live in ``quizzes/NAME.toml``. They are text only: they read well 
 and on a code-hosting site.
 """
 
+import html
+import re
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
@@ -48,16 +50,15 @@ class Quiz:
             raise DDPMError(f"there are questions 1 to {len(self.questions)}; got {number!r}.")
         return self.questions[number - 1]
 
-    def _repr_markdown_(self) -> str:
+    def _repr_html_(self) -> str:
         """Questions with each explanation folded away under its option."""
         parts = []
         for number, question in enumerate(self.questions, 1):
-            parts.append(f"\n**{number}. {question.text}**\n")
+            parts.append(f"<p><strong>{number}. {_marked_up(question.text)}</strong></p>")
             for letter, option in question.options.items():
                 verdict = "Right." if letter == question.right else "No."
-                parts.append(
-                    f"<details><summary>{letter}) {option.text}</summary>{verdict} {option.explanation}</details>\n"
-                )
+                answer = f"{verdict} {_marked_up(option.explanation)}"
+                parts.append(f"<details><summary>{letter}) {_marked_up(option.text)}</summary>{answer}</details>")
         return "\n".join(parts)
 
     def __repr__(self) -> str:
@@ -76,6 +77,11 @@ def load(name: str) -> Quiz:
             f"no quiz is called {name!r}. Usual cause: the notebook's number left out. Fix: e.g. 01_forward_noising."
         )
     return parse(source.read_text(encoding="utf-8"))
+
+
+def _marked_up(text: str) -> str:
+    """As HTML, with what stands between backticks as code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(text))
 
 
 def parse(text: str) -> Quiz:

@@ -1,6 +1,6 @@
-"""Checks of notebook 06. Here: 8 bits, two Gaussians, and looking for copies; the others are imported.
+"""Checks of notebook 06. Here: 8 bits and two Gaussians; the others are imported.
 
-The oracles are the nearest of 256 numbers, the coupling that sorts, and loops over pairs, all in plain floats.
+The oracles are the nearest of 256 numbers and the coupling that sorts, in plain floats.
 """
 
 import math
@@ -11,19 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpm_edu.exercises.evaluation_bugs import honest_distance, moments_in_batches
-from ddpm_edu.exercises.evaluation_judge import (
-    LEVELS,
-    Matrix,
-    Row,
-    alike,
-    in_a_byte,
-    judge,
-    matrix,
-    nearest_level,
-    number,
-)
-from ddpm_edu.exercises.evaluation_sets import precision_recall, unbiased_mmd
+from ddpm_edu.exercises.evaluation_bugs import honest_distance
+from ddpm_edu.exercises.evaluation_copies import copies
+from ddpm_edu.exercises.evaluation_judge import LEVELS, Row, alike, in_a_byte, judge, nearest_level, number
+from ddpm_edu.exercises.evaluation_kernels import unbiased_mmd
+from ddpm_edu.exercises.evaluation_moments import moments_in_batches
+from ddpm_edu.exercises.evaluation_sets import precision_recall
 from ddpm_edu.exercises.frame import CheckFailed, call, check, tensor_like
 
 __all__ = [
@@ -39,7 +32,8 @@ __all__ = [
 # ---------------------------------------------------------------- 6.1
 
 _BETWEEN = [level + shift / 255 for level in LEVELS[1:-1] for shift in (-0.8, -0.3, 0.3, 0.8)]
-_BEYOND = [-3.0, -1.3, -1.01, -1.001, 1.001, 1.01, 1.3, 3.0]
+_WIDEST = 3.0
+_BEYOND = [-_WIDEST, -1.3, -1.01, -1.001, 1.001, 1.01, 1.3, _WIDEST]
 
 _WRONG_BYTES: list[tuple[Callable[[float], float], str]] = [
     (
@@ -60,7 +54,7 @@ _WRONG_BYTES: list[tuple[Callable[[float], float], str]] = [
     ),
     (
         lambda v: in_a_byte(float(math.ceil((v + 1) * 127.5))),
-        "Your function rounds up: all gets brighter by half a level. Round to the nearest.",
+        "Your function rounds up: all gets brighter. Round to the nearest, or add half and cut, not both.",
     ),
     (
         lambda v: in_a_byte(float(round(v * 255))),
@@ -75,6 +69,18 @@ _WRONG_BYTES: list[tuple[Callable[[float], float], str]] = [
         lambda v: in_a_byte(float(round((v + 1) * 128))),
         "1 becomes 256, one more than there is: there are 255 steps between 256 levels, so multiply by 127.5.",
     ),
+    (
+        lambda v: float(round((min(v, 1) + 1) * 128) % 256),
+        "1 becomes 256, which as a byte is 0: there are 255 steps between 256 levels, so multiply by 127.5.",
+    ),
+    (
+        lambda v: float(round(min(v, 1) * 255) % 256),
+        "Images lie in [-1, 1] here, not in [0, 1]: below 0, times 255 is no byte. Add 1 and multiply by 127.5.",
+    ),
+    (
+        lambda v: float(round((v + _WIDEST) * 127.5 / _WIDEST)),
+        "0 and 255 went to the smallest and largest number of this set. They belong to -1 and 1, whatever is in it.",
+    ),
     (lambda v: in_a_byte(float(round((v + 1) * 127))), "White becomes 254: multiply by 127.5, the half of 255."),
 ]
 
@@ -85,7 +91,7 @@ def to_bytes(f: Callable[..., Any]) -> None:
     values = [*LEVELS, *_BETWEEN, *_BEYOND]
     x = torch.tensor(values).view(len(values), 1, 1, 1)
     result = call(f, x)
-    got = tensor_like(result, tuple(x.shape), "the bytes").flatten().tolist()
+    got = tensor_like(result, tuple(x.shape), "a tensor of bytes").flatten().tolist()
     if result.dtype != torch.uint8:
         raise CheckFailed(f"The result is {result.dtype}. A byte is torch.uint8: .to(torch.uint8), as the last thing.")
     want = [nearest_level(v) for v in values]
@@ -122,6 +128,10 @@ def _summed(rule: Callable[[float, float, float], float]) -> Callable[..., float
     return lambda ma, sa, mb, sb: sum(rule(a - b, s, r) for a, s, b, r in zip(ma, sa, mb, sb, strict=True))
 
 
+def _length_of_products(a: Row, b: Row) -> float:
+    return math.sqrt(sum((s * r) ** 2 for s, r in zip(a, b, strict=True)))
+
+
 _WRONG_DISTANCES: list[tuple[Callable[..., float], str]] = [
     (
         lambda *pair: math.sqrt(_sorted_coupling(*pair)),
@@ -142,6 +152,23 @@ _WRONG_DISTANCES: list[tuple[Callable[..., float], str]] = [
     (
         _summed(lambda m, s, r: m**2 + (s + r) ** 2),
         "Spreads are added: two equal Gaussians would be apart. Subtract them.",
+    ),
+    (_summed(lambda m, s, r: m**2 + s**2 + r**2), "The product is missing: (s - r)^2 = s^2 + r^2 - 2 s r."),
+    (
+        lambda ma, sa, mb, sb: math.dist(ma, mb) + math.dist(sa, sb),
+        "Two lengths are added. Square each of them: |mean_a - mean_b|^2 + |std_a - std_b|^2.",
+    ),
+    (
+        lambda ma, sa, mb, sb: math.dist(ma, mb) + math.dist(sa, sb) ** 2,
+        "The length of mean_a - mean_b is to be squared, too.",
+    ),
+    (
+        lambda ma, sa, mb, sb: (sum(ma) - sum(mb)) ** 2 + (sum(sa) - sum(sb)) ** 2,
+        "Differences are summed and then squared, so they cancel. Square coordinate by coordinate, then sum.",
+    ),
+    (
+        lambda ma, sa, mb, sb: math.dist(ma, mb) ** 2 + sum(v * v for v in sa + sb) - 2 * _length_of_products(sa, sb),
+        "One root of a sum of products. Tr (A B)^(1/2) is the sum of the roots: of std_a std_b.",
     ),
     (_summed(lambda m, s, r: m**2 + abs(s**2 - r**2)), "The square belongs around the difference: (std_a - std_b)^2."),
     (_summed(lambda m, s, r: abs(m) + abs(s - r)), "The differences are to be squared."),
@@ -165,78 +192,3 @@ def frechet_diagonal(f: Callable[..., Any]) -> None:
     want = [_sorted_coupling(*pair) for pair in _PAIRS]
     mistakes = [([rule(*pair) for pair in _PAIRS], message) for rule, message in _WRONG_DISTANCES]
     judge(got, want, mistakes, "The distance")
-
-
-# ---------------------------------------------------------------- 6.5
-
-
-def _apart(a: Row, b: Row) -> float:
-    return math.dist(a, b)
-
-
-def _near(images: Matrix, training: Matrix) -> Row:
-    return [min(_apart(x, y) for y in training) for x in images]
-
-
-def _flags(values: Row, limit: float) -> Row:
-    return [float(value < limit) for value in values]
-
-
-_WRONG_COPIES: list[tuple[Callable[[Matrix, Matrix, Matrix], Row], str]] = [
-    (
-        lambda x, y, h: [float(min(_apart(a, b) for b in y) >= min(_near(h, y))) for a in x],
-        "The other way round: True is for a sample that is nearer than the held-out images are.",
-    ),
-    (
-        lambda x, y, h: _flags(_near(x, y), 1e-12),
-        "Only exact copies are found. (Is the limit the smallest distance between training images: 0, to itself?)",
-    ),
-    (
-        lambda x, y, h: _flags(_near(x, y), sum(_near(h, y)) / len(h)),
-        "The limit is the mean of the held-out distances, which half of all new images are below. Their smallest.",
-    ),
-    (
-        lambda x, y, h: _flags(_near(x, y), max(_near(h, y))),
-        "The limit is the largest of the held-out distances; then nearly every new image is a copy. Their smallest.",
-    ),
-    (
-        lambda x, y, h: _flags([max(_apart(a, b) for b in y) for a in x], min(_near(h, y))),
-        "That is the distance to the farthest training image: min, not max.",
-    ),
-    (
-        lambda x, y, h: [float(near < others) for near, others in zip(_near(x, y), _near(x, h), strict=True)],
-        "The held-out images are compared with the samples. How near do they come to the training images?",
-    ),
-    (
-        lambda x, y, h: _flags(_near(x, y), min(_near(x, h))),
-        "The limit is the distance of held-out images from the samples. It should be theirs from the training images.",
-    ),
-    (
-        lambda x, y, h: _flags([near**2 for near in _near(x, y)], min(_near(h, y))),
-        "A squared distance is compared with one that is not squared.",
-    ),
-    (
-        lambda x, y, h: _flags(_near(x, y), min(_near([a], y[:i] + y[i + 1 :])[0] for i, a in enumerate(y))),
-        "The limit is the distance between training images. They may hold near duplicates: held-out images are asked.",
-    ),
-]
-
-
-@check("6.5 looking for copies")
-def copies(f: Callable[..., Any]) -> None:
-    """f(samples, training, held_out) must be True where a sample is nearer to training than any held-out image is."""
-    training, held_out, samples = (matrix(n, 4, seed).view(n, 1, 2, 2) * 4 for n, seed in ((12, 1), (9, 2), (40, 3)))
-    training[3] = training[2] + 0.1  # near duplicates, as in real data
-    noise = matrix(20, 4, 4).view(20, 1, 2, 2) - 0.5
-    samples[:20] = training[torch.arange(20) % 12] + noise * torch.linspace(0, 2, 20).view(20, 1, 1, 1)
-    result = call(f, samples, training, held_out)
-    if result is None:
-        raise CheckFailed("Your function returned None where a tensor was expected. Did you forget `return`?")
-    if not isinstance(result, Tensor) or result.shape != (40,):
-        shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-        raise CheckFailed(f"One answer for each of the 40 samples is expected, a tensor (40,); got {shape}.")
-    if result.dtype != torch.bool:
-        raise CheckFailed(f"True or False is expected for each sample; got {result.dtype}. Compare with the limit.")
-    x, y, h = (images.flatten(1).tolist() for images in (samples, training, held_out))
-    want = _flags(_near(x, y), min(_near(h, y)))
-    judge(result.double().tolist(), want, [(rule(x, y, h), m) for rule, m in _WRONG_COPIES], "Is it a copy")

@@ -5,6 +5,8 @@ from ddpm_edu.widgets.bound_explorer import bound_explorer, by_doubling
 from ddpm_edu.widgets.denoising_explorer import denoising_explorer
 from ddpm_edu.widgets.dissolve import dissolve
 from ddpm_edu.widgets.metric_explorer import metric_explorer
+from ddpm_edu.widgets.player import player
+from ddpm_edu.widgets.quiz import quiz
 from ddpm_edu.widgets.sampling_explorer import sampling_explorer
 from ddpm_edu.widgets.schedule_explorer import schedule_explorer
 from ddpm_edu.widgets.training_planner import training_planner
@@ -16,6 +18,8 @@ __all__ = [
     "denoising_explorer",
     "dissolve",
     "metric_explorer",
+    "player",
+    "quiz",
     "sampling_explorer",
     "schedule_explorer",
     "training_planner",

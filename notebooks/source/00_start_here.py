@@ -76,8 +76,9 @@ from ddpm_edu import data, oracles, plots, sampling, schedules
 
 digits, s = data.digits().model_range(), schedules.linear(1000)
 guess, walk = oracles.FiniteDataset(digits).denoiser(s), []
+g = torch.Generator().manual_seed(0)
 made = sampling.sample(
-    guess, s, (10, 1, 8, 8), steps=100, generator=torch.Generator().manual_seed(0), callback=lambda step: walk.append(step["x"])
+    guess, s, (10, 1, 8, 8), steps=100, generator=g, callback=lambda step: walk.append(step["x"])
 )
 distance = torch.cdist(made.flatten(1), digits.flatten(1)).min(1).values
 print(f"distance of the ten results from the nearest digit of the data: {distance.max():.3f} at most")
@@ -87,9 +88,9 @@ plots.animation(walk, columns=10)
 # *What to see: ten times noise, and out of it ten digits. For most of the way nothing is to be seen: they appear in the
 # last quarter. The animation begins anew after two seconds.*
 #
-# The results are digits *of the data*, not new ones: who knows all images by heart can only repeat them. A network of
-# modest size does not learn them all by heart, and that is how it comes to make new ones. To teach it the guess is what
-# the course is for.
+# The results are digits *of the data*, not new ones: whoever knows all the images by heart can only repeat them. A network
+# of modest size does not learn them all by heart, and that is how it comes to make new ones. Teaching a network to make
+# this guess is what the course is about.
 
 # %% [markdown]
 # ## How an exercise works
@@ -101,18 +102,20 @@ plots.animation(walk, columns=10)
 #   function;
 # - right: you get a tick, and the page goes on **with yours**.
 #
-# Hints are folded: try first. The [solutions edition](solutions/00_start_here.ipynb) of each page shows one way to do it.
+# The cell below the check, `or_library`, decides which of the two goes on. Hints are folded: try first. The [solutions edition](solutions/00_start_here.ipynb) of each page shows one way to do it.
 #
 # ### Exercise 0.1: two weights
 #
 # *Difficulty 1 of 5, three minutes.*
 #
-# The recipe above mixes `a * image + b * noise`. Image and noise are independent, so their variances add. If both have
-# variance 1, the mixture has $a^2$ from the image and $b^2$ from the noise. Given the share of variance to `keep` from the
-# image, return `a` and `b` (neither negative) so that the shares are `keep` and `1 - keep`.
+# Given the share of variance to `keep` from the image, return `a` and `b` (neither negative) so that `a * image + b * noise`
+# has the share `keep` from the image and `1 - keep` from the noise.
+#
+# Image and noise are independent, so their variances add. If both have variance 1, the mixture has $a^2$ from the image
+# and $b^2$ from the noise.
 #
 # <details><summary>Hint 1</summary>The squares must add up to 1, not the weights themselves.</details>
-# <details><summary>Hint 2</summary>a² = keep. What is a?</details>
+# <details><summary>Hint 2</summary>a² = keep. What is a? And b² = 1 - keep.</details>
 
 # %% tags=["exercise"]
 def two_weights(keep):
@@ -122,16 +125,36 @@ def two_weights(keep):
     # END SOLUTION
 
 # %% tags=["check"]
-from ddpm_edu.exercises import start_here
+from ddpm_edu.exercises import or_library, start_here
 
 start_here.two_weights(two_weights)
+
+# %% tags=["fallback"]
+two_weights = or_library(two_weights, start_here.weights)
 
 # %% [markdown]
 # | What you see | Likely cause |
 # |---|---|
 # | *add up to 1, their squares do not* | the square roots are missing |
+# | *the image's weight is right, the noise's is not* | `1 - keep**0.5`: first the difference, then the root |
 # | *Are the two swapped?* | the first weight belongs to the image |
 # | *Two numbers are expected* | no `return` (printing is not returning), or only one number |
+#
+# [One way to solve it](solutions/00_start_here.ipynb). Should look like: `[x] 0.1 two weights: right.`
+#
+# Your weights at work, on ever smaller shares of one digit:
+
+# %%
+noise = torch.randn(digits[0].shape, generator=g)
+shares = [1.0, 0.9, 0.7, 0.5, 0.3, 0.1, 0.0]
+weights = [two_weights(keep) for keep in shares]
+mixed = torch.stack([a * digits[0] + b * noise for a, b in weights])
+print("squares of the two weights add up to", [round(a**2 + b**2, 3) for a, b in weights])
+plots.images(mixed, [f"keep {keep}" for keep in shares], size=1)
+
+# %% [markdown]
+# *What to see: a zero, and the same noise in growing measure. With only 64 pixels there is little to go by: at a share of
+# one half the zero is all but gone. The photograph above, with more of them, holds out longer.*
 
 # %% [markdown]
 # ## The map

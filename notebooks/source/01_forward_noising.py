@@ -57,8 +57,8 @@ plots.images(images[:10], [str(int(label)) for label in digits.labels[:10]], siz
 #
 # $$x_t = x_{t-1} + \sqrt{\beta_t}\,\epsilon_t, \qquad t = 1, \dots, T.$$
 #
-# Let us do that a thousand times, with the variances that DDPM, the paper this course is built around, uses. (The slider
-# of notebook 00 followed another schedule, the cosine; we come to it.)
+# The list of the $\beta_t$ is called the *schedule*. Let us take a thousand steps with the schedule of DDPM, the paper
+# that this course is built around. (The slider of notebook 00 followed another one, the cosine; we come to it.)
 
 # %%
 g = torch.Generator().manual_seed(0)
@@ -70,7 +70,8 @@ print(f"variance of all pixel values before: {images[:10].var():.1f}, after: {x.
 plots.images(x, size=1)
 
 # %% [markdown]
-# *What to see: values far outside the range from -1 to 1, clipped here to black and white.*
+# *What to see: no digit can be made out, and there is more black and white than grey: most values lie outside the
+# range from -1 to 1, and are clipped to be drawn.*
 #
 # The image is gone, but the variance has grown by $\beta_1 + \dots + \beta_T \approx 10$, and with twice as many steps it
 # would have grown by 20. So there is no fixed place where the walk ends, and a network would have to cope with inputs
@@ -110,8 +111,8 @@ print("at(s.beta, t, batch)", tuple(at(s.beta, t, batch).shape), "beside images"
 #
 # Write one step of the chain, for data with any number of dimensions. `s.alpha` is the table of $1-\beta_t$.
 #
-# <details><summary>Hint 1</summary>Two coefficients, one for the image and one for the noise. Each is a square root.</details>
-# <details><summary>Hint 2</summary><code>at(s.alpha, t, x_prev).sqrt()</code> multiplies the image.</details>
+# <details><summary>Hint 1</summary>Two coefficients, one for the image and one for the noise. Each is the square root of a table at t.</details>
+# <details><summary>Hint 2</summary><code>at(s.alpha, t, x_prev).sqrt()</code> multiplies the image. The noise's goes the same way, with the other table.</details>
 
 # %% tags=["exercise"]
 def q_step(s, x_prev, t, noise):
@@ -134,6 +135,7 @@ q_step = or_library(q_step, forward.q_step)
 # |---|---|
 # | *its square root is missing* | a variance was used where a coefficient belongs |
 # | *RuntimeError ... must match* | `s.beta[t]` has shape (N,): use `at(s.beta, t, x_prev)` |
+# | *1 - sqrt(beta_t)* | the root was taken first, then the difference: `1 - s.beta[t].sqrt()` |
 # | *in place* | `x_prev *= ...` changes the caller's image; write `x_prev * ...` |
 # | *the step before* | `s.beta[t - 1]`: the tables need no shift |
 # | *noise of your own* | `torch.randn` inside the function; the argument `noise` is to be used |
@@ -187,11 +189,12 @@ plots.images(torch.cat(list(shown.values())), titles, 10, size=0.9)
 a1, a2, b1, b2 = s.alpha[1], s.alpha[2], s.beta[1], s.beta[2]
 same("both noises, alpha_2 beta_1 + beta_2", a2 * b1 + b2, "1 - alpha_1 alpha_2", 1 - a1 * a2)
 
-signal, variance = torch.ones_like(s.beta), torch.zeros_like(s.beta)
+product, signal = torch.ones_like(s.beta), torch.ones_like(s.beta)
+variance = torch.zeros_like(s.beta)  # of the noise
 for t in range(1, s.T + 1):
+    product[t] = s.alpha[t] * product[t - 1]
     signal[t] = s.alpha[t].sqrt() * signal[t - 1]
     variance[t] = s.alpha[t] * variance[t - 1] + s.beta[t]
-product = torch.cumprod(s.alpha, 0)
 same("factor on x_0 after t steps", signal, "sqrt(alpha_1 ... alpha_t)", product.sqrt())
 same("variance of all noise after t steps", variance, "1 - alpha_1 ... alpha_t", 1 - product)
 
@@ -207,10 +210,11 @@ same("variance of all noise after t steps", variance, "1 - alpha_1 ... alpha_t",
 #
 # *Difficulty 2 of 5, five minutes.*
 #
-# From the T values `betas` = $(\beta_1, \dots, \beta_T)$ make the T + 1 values $(\bar\alpha_0, \dots, \bar\alpha_T)$.
+# From the T values `betas` = $(\beta_1, \dots, \beta_T)$ make the T + 1 values $(\bar\alpha_0, \dots, \bar\alpha_T)$,
+# without a loop if you can.
 #
-# <details><summary>Hint 1</summary>torch has a function for running products: cumprod.</details>
-# <details><summary>Hint 2</summary>The product of no factors is 1. It has to be put in front: torch.cat.</details>
+# <details><summary>Hint 1</summary>torch has a function for running products: <code>torch.cumprod(values, 0)</code>. What are the factors here?</details>
+# <details><summary>Hint 2</summary>The factors are 1 - betas. The product of no factors is 1, and has to be put in front: <code>torch.cat([torch.ones(1), ...])</code>.</details>
 
 # %% tags=["exercise"]
 def alpha_bar(betas):
@@ -226,6 +230,15 @@ forward_noising.running_product(alpha_bar)
 alpha_bar = or_library(alpha_bar, schedules.cumulative)
 
 # %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *alpha_bar_0 = 1 comes first* | `cumprod` alone has T values; the clean image's 1 is missing in front |
+# | *You multiply the betas* | what survives a step is `1 - betas` |
+# | *All entries are 0* | `torch.zeros(1)` in front and then `cumprod`: one factor 0 makes the whole product 0 |
+# | *TypeError: cumprod() missing ... "dim"* | `cumprod(x, 0)`: torch wants to know along which axis |
+#
+# [One way to solve it](solutions/01_forward_noising.ipynb). Should look like: `[x] 1.2 the running product: right.`
+#
 # Yours and the table that the library carries around must be the same:
 
 # %%
@@ -262,7 +275,10 @@ q_sample = or_library(q_sample, forward.q_sample)
 # |---|---|
 # | *Every t gets the end of the chain* | `s.alpha_bar[-1]`, or a product over all steps, in place of `[t]` |
 # | *That is a single step* | `s.alpha` in place of `s.alpha_bar` |
-# | *expected shape ...* | `s.alpha_bar[t]` has shape (N,): use `at(...)` |
+# | *that of step t alone* | `s.beta` for the noise: the noise of all steps together has variance $1-\bar\alpha_t$ |
+# | *RuntimeError ... must match* | `s.alpha_bar[t]` has shape (N,): use `at(...)` |
+#
+# [One way to solve it](solutions/01_forward_noising.ipynb). Should look like: `[x] 1.3 the jump: right.`
 
 # %% [markdown]
 # ### The loop and the jump: same law, another price
@@ -321,9 +337,12 @@ for t in (20, 60, 100):
 # %% [markdown]
 # The variance is right at every step: $\bar\alpha_t \cdot 1 + (1-\bar\alpha_t) = 1$. A test of the variance passes. What is
 # wrong is how much of the image is left: $\bar\alpha_t$ is already a product over all steps, and the loop multiplies these
-# products up once more. **A test that can tell looks at the correlation with $x_0$.** For data of variance $v$,
+# products up once more.
 #
-# $$\operatorname{corr}(x_0, x_t)^2 = \frac{\bar\alpha_t\, v}{\bar\alpha_t\, v + 1-\bar\alpha_t}.$$
+# **A test that can tell looks at the correlation with $x_0$.** Noise and image are independent, so the covariance of
+# $x_0$ and $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$ is $\sqrt{\bar\alpha_t}$ times the variance of
+# $x_0$. Here both variances are 1, and the squared correlation must be $\bar\alpha_t$: the share of image. That is the
+# last column.
 
 # %%
 left = torch.cumprod(s.alpha_bar, 0)  # what the article's loop keeps: a product of products
@@ -336,7 +355,7 @@ plots.curves(torch.arange(301), named, "t", "share of variance from x_0")
 
 # %% [markdown]
 # *What to see: the loop has destroyed the image before the chain has really begun. A model trained on it would spend
-# six sevenths of its time on pure noise.*
+# six sevenths of its time on pure noise: 859 of the 1,000 steps.*
 #
 # ### Exercise 1.4: the loop, mended
 #
@@ -344,8 +363,8 @@ plots.curves(torch.arange(301), named, "t", "share of variance from x_0")
 #
 # Write the loop as it should be. So that it can be examined, the noise is given: `noises[t - 1]` is the noise of step t.
 #
-# <details><summary>Hint 1</summary>t runs over 1, 2, ..., s.T.</details>
-# <details><summary>Hint 2</summary>Each step needs s.alpha[t] and s.beta[t], and no alpha_bar.</details>
+# <details><summary>Hint 1</summary>t runs over 1, 2, ..., s.T, and each step starts from the result of the one before.</details>
+# <details><summary>Hint 2</summary>Each step needs s.alpha[t], s.beta[t] and noises[t - 1], and no alpha_bar. All samples have the same t, so a number from the table will do: no at().</details>
 
 # %% tags=["exercise"]
 def last_state(s, x0, noises):
@@ -359,6 +378,32 @@ def last_state(s, x0, noises):
 
 # %% tags=["check"]
 forward_noising.mended_loop(last_state)
+
+# %% tags=["fallback"]
+last_state = or_library(last_state, forward_noising.last_state)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *The noise of the last step has no effect* | `range(1, s.T)` ends at T - 1 |
+# | *The noise of the first step has no effect* | `range(s.T)` begins at 0, the clean image |
+# | *IndexError: index 5 is out of bounds* | `noises[t]`: the list of T noises begins with that of step 1 |
+# | *Only the last step has any effect* | `x0`, not `x`, on the right-hand side |
+# | *inside the loop* | `return` is indented too far |
+#
+# [One way to solve it](solutions/01_forward_noising.ipynb). Should look like: `[x] 1.4 the loop, mended: right.`
+#
+# Now the test that the article's loop failed: twenty thousand numbers of variance 1, the first hundred steps.
+
+# %%
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", ScheduleWarning)  # a hundred steps leave much of the image, and should
+    first_steps = schedules.from_betas(s.beta[1:101])
+noises = torch.randn(100, *x0.shape, generator=g, dtype=x0.dtype)
+x_100 = last_state(first_steps, x0, noises)
+correlation = torch.corrcoef(torch.stack([x0.flatten(), x_100.flatten()]))[0, 1]
+print(f"t = 100: variance {x_100.var():.2f}, squared correlation {correlation**2:.2f}, "
+      f"should be {s.alpha_bar[100]:.2f}")
 
 # %% [markdown]
 # ## Schedules
@@ -438,10 +483,13 @@ for name, c in candidates.items():
 #
 # *Difficulty 2 of 5, ten minutes.*
 #
-# For data of variance $v$ along some direction, compute $\operatorname{corr}(x_0, x_t)^2$ for all t at once. It is the share
-# of $x_t$'s variance that still comes from $x_0$, and the best $R^2$ with which a straight line can read $x_0$ off $x_t$.
+# For data of variance 1 the squared correlation of $x_0$ and $x_t$ was $\bar\alpha_t$. Compute it for data of any variance
+# $v$ along some direction, for all t at once.
 #
-# <details><summary>Hint 1</summary>The formula stands above, under "A loop that looks right".</details>
+# It is the share of $x_t$'s variance that still comes from $x_0$. It is also the best $R^2$ with which a straight line can
+# read $x_0$ off $x_t$: how much of $x_0$'s variance the line explains, from 0 (nothing) to 1 (all).
+#
+# <details><summary>Hint 1</summary>A share is a part divided by the whole. The whole is x_t's variance: signal plus noise.</details>
 # <details><summary>Hint 2</summary>The signal's variance in x_t is alpha_bar times the data's; the noise's is 1 - alpha_bar.</details>
 
 # %% tags=["exercise"]
@@ -459,6 +507,15 @@ forward_noising.signal_left(squared_correlation)
 squared_correlation = or_library(squared_correlation, forward.squared_correlation)
 
 # %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *Right for data of variance 1 only* | `variance` is not used |
+# | *signal-to-noise ratio* | signal divided by noise; the share is signal divided by (signal + noise) |
+# | *Are brackets missing?* | `a / b + c` divides by `b` alone |
+# | *One number came* | `[-1]`: the answer has an entry for every t |
+#
+# [One way to solve it](solutions/01_forward_noising.ipynb). Should look like: `[x] 1.5 what is left of x_0: right.`
+#
 # Now measure. The principal components of a data set are the directions of largest variance. We send the digits to
 # $t = T$, fit a straight line from each component of $x_T$ back to the same component of $x_0$, and compare its $R^2$ with
 # your formula. To average out chance, each digit is sent off fifty times.
@@ -580,11 +637,11 @@ same("the papers' mean, from x_0", paper_mean,
 # *Difficulty 3 of 5, fifteen minutes.*
 #
 # Return $\tilde\mu_t$ and $\tilde\beta_t$, mean and variance of $q(x_{t-1} \mid x_t, x_0)$. The table of $\tilde\beta_t$ is at hand
-# as `s.posterior_variance`; the mean is yours to write, for $t = 1$ as well (where $\bar\alpha_{t-1} = \bar\alpha_0 = 1$, and
-# the answer must be $x_0$).
+# as `s.posterior_variance`; the mean is yours to write. It must hold for $t = 1$ as well, where
+# $\bar\alpha_{t-1} = \bar\alpha_0 = 1$ and the answer is $x_0$: not every form above survives that.
 #
-# <details><summary>Hint 1</summary>Take the two coefficients of paper_mean above. s.alpha_bar[t - 1] is alpha_bar one step before.</details>
-# <details><summary>Hint 2</summary><code>at(s.alpha_bar, t - 1, x0)</code> is allowed: t - 1 is 0 at worst, and entry 0 exists.</details>
+# <details><summary>Hint 1</summary>Take the two coefficients of paper_mean above, and look up each table at the t of each sample.</details>
+# <details><summary>Hint 2</summary>alpha_bar one step before is <code>at(s.alpha_bar, t - 1, x0)</code>. Here t - 1 is allowed: it is 0 at worst, and entry 0 exists.</details>
 
 # %% tags=["exercise"]
 def q_posterior(s, x0, x_t, t):
@@ -607,7 +664,11 @@ q_posterior = or_library(q_posterior, forward.q_posterior)
 # |---|---|
 # | *sqrt(alpha_bar_t) where sqrt(alpha_t) belongs* | the bar is one too many: $x_t$'s coefficient is about this one step |
 # | *that of the step forwards* | the variance is $\beta_t$; it should be the smaller $\tilde\beta_t$ |
-# | *swapped* | each coefficient belongs to the other point |
+# | *swap them* | each coefficient belongs to the other point |
+# | *At t = 1 your result is not finite* | a division by $1-\bar\alpha_{t-1}$, which is 0 there: the form with precisions |
+# | *The variance has shape (N,)* | `s.posterior_variance[t]`: use `at(...)` |
+#
+# [One way to solve it](solutions/01_forward_noising.ipynb). Should look like: `[x] 1.6 the posterior: right.`
 #
 # A picture of it, for a short chain with strong steps. The grey histogram is a simulation that knows no formula: a
 # million chains from $x_0 = 0.8$, of which we keep those that arrive near $x_3 = -0.5$.
@@ -653,7 +714,7 @@ plots.clouds(states)
 
 # %% [markdown]
 # *What to see: the two moons blur, melt into one tilted cloud, and end as a round Gaussian that no longer knows of
-# them.*
+# them. (The last t, with variances of 1.1 and 1.0, is as round as 1,500 points are.)*
 
 # %% [markdown]
 # ## What people get wrong

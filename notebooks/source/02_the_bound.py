@@ -26,7 +26,7 @@
 # - compute its three terms, give each its right name, and say which of them training can change,
 # - read a number in bits per dimension: where the bits go, and which choices cost or save some.
 #
-# *About ninety minutes with the exercises. Computing: 30 seconds on two CPU cores, 0.7 GB of memory (measured
+# *About a hundred minutes with the exercises. Computing: 30 seconds on two CPU cores, 0.7 GB of memory (measured
 # 2026-11-23); no GPU, no network.* If Gaussians, Kullback-Leibler divergence or Jensen's inequality are new to you or
 # rusty, the [primer](90_primer.ipynb) has what is needed here on one page.
 
@@ -39,7 +39,7 @@ from torch.distributions import Normal, kl_divergence
 
 from ddpm_edu import closed_form, elbo, forward, oracles, plots, sampling, schedules, widgets
 from ddpm_edu.errors import DDPMError, ScheduleWarning
-from ddpm_edu.exercises import or_library, quiz, same, the_bound
+from ddpm_edu.exercises import bound_answers, or_library, quiz, same, the_bound
 from ddpm_edu.forward import at, q_posterior
 from ddpm_edu.reverse import beside, optimal
 
@@ -299,8 +299,10 @@ same("log w", log_w, "line 4", end + middle.sum(0) + last)
 #
 # *Difficulty 1 of 5, five minutes.*
 #
-# <details><summary>Hint 1</summary>Arguments are tensors of one shape: everything is element by element, .log() and **2 too.</details>
-# <details><summary>Hint 2</summary>KL(a || a) must come out as 0. A quick test before the check.</details>
+# Write the formula as a function of tensors, one divergence for each of their elements.
+#
+# <details><summary>Hint 1</summary>The arguments are tensors of one shape: <code>.log()</code> and <code>** 2</code> are element by element too (and <code>math.log</code> is not).</details>
+# <details><summary>Hint 2</summary>Four summands in a bracket, the half in front. KL(a || a) must come out as 0: a quick test before the check.</details>
 
 # %% tags=["exercise"]
 def gaussian_kl(mean_a, variance_a, mean_b, variance_b):
@@ -314,11 +316,14 @@ def gaussian_kl(mean_a, variance_a, mean_b, variance_b):
 # %% tags=["check"]
 the_bound.gaussian_kl(gaussian_kl)
 
+# %% tags=["fallback"]
+gaussian_kl = or_library(gaussian_kl, bound_answers.gaussian_kl)
+
 # %% [markdown]
 # | What you see | Likely cause |
 # |---|---|
 # | *divergence of the second from the first* | a and b are swapped: the direction matters |
-# | *upside down* | $\log(a/b)$ in place of $\log(b/a)$ |
+# | *upside down* | $\log(a/b)$ in place of $\log(b/a)$, or $b/a$ in place of $a/b$ |
 # | *as if they were standard deviations* | the arguments are variances: no squares on them |
 #
 # [One way to solve it](solutions/02_the_bound.ipynb). Should look like:
@@ -340,8 +345,8 @@ the_bound.gaussian_kl(gaussian_kl)
 #
 # One number for each sample of the batch: sum over all its dimensions, however many axes they have.
 #
-# <details><summary>Hint 1</summary>s.alpha_bar[-1] is the value at T.</details>
-# <details><summary>Hint 2</summary>Sum over dimensions and keep the batch: .flatten(1).sum(1). (The constant counts for each dimension.)</details>
+# <details><summary>Hint 1</summary><code>s.alpha_bar[-1]</code> is the value at T.</details>
+# <details><summary>Hint 2</summary>Sum over dimensions and keep the batch: <code>.flatten(1).sum(1)</code>. (The constant counts for each dimension.)</details>
 
 # %% tags=["exercise"]
 def prior_term(s, x0):
@@ -363,7 +368,11 @@ prior_term = or_library(prior_term, elbo.prior_term)
 # |---|---|
 # | *Only the mean is counted* | the constant $-\log(1-\bar\alpha_T) - \bar\alpha_T$ is missing |
 # | *the state before the last* | `s.alpha_bar[s.T - 1]`: the tables have T + 1 entries |
+# | *The constant counts once* | it was added after the sum over dimensions; each dimension has its own |
 # | *That is the average over dimensions* | `.mean(1)` for `.sum(1)`; bits *per dimension* come at the end |
+#
+# [One way to solve it](solutions/02_the_bound.ipynb). Should look like:
+# `[x] 2.2 the prior term: right.`
 #
 # ### One step back: the denoising terms
 #
@@ -391,8 +400,8 @@ same("difference of the means, t = 2..T", difference[:, 0], "c_t (x_0 - x0_hat)"
 # The divergence between the two Gaussians, in nats, summed over dimensions, for times $t \ge 2$. Here each sample has
 # its own width: `variance` holds $S_t$ of each, shape (N,).
 #
-# <details><summary>Hint 1</summary>The formula of 2.1 with a = the posterior variance, b = S, and c_t (x0 - x0_hat) for the difference of the means. If 2.1 is solved, call your gaussian_kl.</details>
-# <details><summary>Hint 2</summary>s.posterior_variance is the table of the first. at(table, t, x0) and beside(variance, x0) give shapes that meet x0.</details>
+# <details><summary>Hint 1</summary>The formula of 2.1 with a = the posterior variance, b = S, and c_t (x0 - x0_hat) for the difference of the means. You can call <code>gaussian_kl</code>.</details>
+# <details><summary>Hint 2</summary><code>s.posterior_variance</code> is the table of the first. <code>at(table, t, x0)</code> gives each sample its entry, <code>beside(variance, x0)</code> each sample its own value, both in a shape that meets x0; both are imported above.</details>
 # <details><summary>Hint 3</summary>The first three summands must count for every dimension: make them x0's shape before the sum, for example by adding them to the last.</details>
 
 # %% tags=["exercise"]
@@ -417,7 +426,12 @@ denoising_term = or_library(denoising_term, elbo.denoising_term)
 # |---|---|
 # | *You compare the guesses of x_0 themselves* | $c_t$ is missing |
 # | *Only the means are compared* | right up to a constant, which is what training needs; the bound needs all of it |
+# | *The widths count once* | they were added after the sum over dimensions |
 # | *not beta_t* | $q(x_{t-1}\mid x_t,x_0)$ has variance $\tilde\beta_t$: `s.posterior_variance` |
+# | *the t of the first* | `t[0]` for the whole batch: each sample has its own |
+#
+# [One way to solve it](solutions/02_the_bound.ipynb). Should look like:
+# `[x] 2.3 one denoising term: right.`
 #
 # The formula spares us a draw: given $x_t$, nobody has to draw $x_{t-1}$ to find the average. That makes the estimate
 # quieter. For each t, both lines below estimate the same $L_{t-1}$ from the same thousand paths:
@@ -557,6 +571,9 @@ figure
 # 1. Switch the variance from `beta` to `posterior`. Which bars grow? Which of the two losses?
 # 2. Set mean to 0 and std to 1, with `beta`. What is lost now, and why is `beta` right for such data?
 # 3. Set the family to `linear` and T to 100, then std to 3. Which term grows that no training could lower?
+#
+# <details><summary>What you should find</summary>1: the bars of the smallest t grow, and so does the loss of the bound, by most of a bit; that of the model stays below a thousandth.
+# 2: nothing, up to rounding: all x_t have variance 1, the step back is as wide as the step forward, and that is beta_t. 3: L_T. A hundred of DDPM's first betas leave most of x_0 in x_T, and a std of 3 makes that large.</details>
 
 # %%
 explorer = widgets.bound_explorer()
@@ -583,8 +600,8 @@ explorer
 # Return the probabilities of all `levels` grey levels for one pixel, from the darkest (-1) to the brightest (1), for a
 # Gaussian with the numbers `mean` and `std`.
 #
-# <details><summary>Hint 1</summary>The levels are torch.linspace(-1, 1, levels); neighbouring bins share an edge.</details>
-# <details><summary>Hint 2</summary>torch.special.ndtr is the function Phi. Ask for it at the inner edges; what do the outer edges give?</details>
+# <details><summary>Hint 1</summary>The levels are <code>torch.linspace(-1, 1, levels)</code>, the middles of the bins; neighbouring bins share an edge.</details>
+# <details><summary>Hint 2</summary><code>torch.special.ndtr</code> is the function Phi. Ask for it at the inner edges; what do the outer edges give?</details>
 
 # %% tags=["exercise"]
 def grey_levels(mean, std, levels):
@@ -599,12 +616,19 @@ def grey_levels(mean, std, levels):
 # %% tags=["check"]
 the_bound.grey_levels(grey_levels)
 
+# %% tags=["fallback"]
+grey_levels = or_library(grey_levels, bound_answers.grey_levels)
+
 # %% [markdown]
 # | What you see | Likely cause |
 # |---|---|
 # | *that of 256 levels, 1/255* | a constant from a paper on photographs; here K is an argument |
 # | *reach to infinity* | the outer bins are as narrow as the others |
+# | *The bins leave gaps* | half a bin is $1/(K-1)$: K levels have $K-1$ distances |
 # | *A probability is the mass of a bin* | the density was taken at the level |
+#
+# [One way to solve it](solutions/02_the_bound.ipynb). Should look like:
+# `[x] 2.4 the probability of a grey level: right.`
 #
 # The library's version is a *decoder*, `elbo.discretized(levels)`, and works with logarithms, so that improbable levels
 # keep a finite price. The digits have 17 levels (0 to 16 inked points). With bins made for 256 levels, most of the
@@ -614,6 +638,7 @@ the_bound.grey_levels(grey_levels)
 levels = torch.linspace(-1, 1, 17, dtype=torch.float64)
 mean, variance = torch.full_like(levels, 0.3), torch.full_like(levels, 0.2**2)
 right = elbo.discretized(17).log_prob(levels, mean, variance).exp()
+same("the masses of 17 bins", grey_levels(0.3, 0.2, 17), "the decoder's", right)
 std, half = 0.2, 1 / 255
 wrong = Normal(0.3, std).cdf(levels + half) - Normal(0.3, std).cdf(levels - half)
 print(f"bins of 17 levels add up to {right.sum():.6f}")
@@ -634,8 +659,10 @@ print(f"with the width of 256 levels they add up to {wrong.sum():.3f}")
 #
 # *Difficulty 1 of 5, five minutes.*
 #
-# <details><summary>Hint 1</summary>The bound is a sum over t, for each sample.</details>
-# <details><summary>Hint 2</summary>math.log is the natural logarithm.</details>
+# From the three terms in nats to one number for each sample, in the unit that papers give.
+#
+# <details><summary>Hint 1</summary>The bound is a sum over t, for each sample: axis 1 of <code>denoising</code>.</details>
+# <details><summary>Hint 2</summary><code>math.log</code> is the natural logarithm.</details>
 
 # %% tags=["exercise"]
 def bits_per_dim(prior, denoising, reconstruction, dimensions):
@@ -651,7 +678,19 @@ def bits_per_dim(prior, denoising, reconstruction, dimensions):
 # %% tags=["check"]
 the_bound.bits_per_dim(bits_per_dim)
 
+# %% tags=["fallback"]
+bits_per_dim = or_library(bits_per_dim, bound_answers.bits_per_dim)
+
 # %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *more bits than nats* | times $\log 2$ in place of divided by it |
+# | *averaged over t* | `.mean(1)` for `.sum(1)`: the average is over dimensions, never over t |
+# | *The sign* | the terms are prices already, $-\log p$: no minus in front |
+#
+# [One way to solve it](solutions/02_the_bound.ipynb). Should look like:
+# `[x] 2.5 bits per dimension: right.`
+#
 # ## Where the bits go on real digits
 #
 # The package carries a small network, trained on the 1,797 digits in a few minutes with the loss of notebook 03. (It
@@ -710,7 +749,8 @@ bounds = {
 }
 print(f"17 levels, all as likely: {math.log2(17):.2f} bits per dimension")
 for name, b in bounds.items():
-    print(f"{name:26s} bound {b.bits_per_dim.mean():.2f}")
+    bits = bits_per_dim(b.prior, b.denoising, b.reconstruction, 64)
+    print(f"{name:26s} bound {bits.mean():.2f}")
 print(f"-log p of the table, looked up: {known_bits:.2f}")
 
 # %% [markdown]
@@ -749,9 +789,10 @@ for t in (4, 16):
 # the decimal point of a grey level. At t = 5 to 16 the noise grows to half a bin, and the table pays too: there the bits
 # tell neighbouring levels apart.
 #
-# So more than half of this number is about details that hardly anybody can see. DDPM's authors found the same on photographs: of their
-# 3.75 bits per dimension, 1.97 were $L_0$. (Their grey levels are about 16 times as fine, so the last step has a share
-# of its own; here it costs nothing.) They say themselves that their models "do not have competitive log likelihoods".
+# So more than half of this number is about details that hardly anybody can see. DDPM's authors found the same on
+# photographs: of their 3.75 bits per dimension, 1.97 were $L_0$. (Their grey levels are about 16 times as fine, so the
+# last step has a share of its own; here it costs nothing.) They say themselves that their models "do not have
+# competitive log likelihoods".
 #
 # ### $L_T$ before and after training
 #
@@ -834,7 +875,7 @@ plots.images(torch.cat(list(samples.values())), titles, 10, size=0.9)
 # Entry 0 is 0.
 #
 # <details><summary>Hint 1</summary>Square the last equation to turn the error of eps into that of x_0.</details>
-# <details><summary>Hint 2</summary>s.alpha_bar[:-1] is alpha_bar_{t-1} for t = 1..T. Start from s.posterior_variance.clone().</details>
+# <details><summary>Hint 2</summary><code>s.alpha_bar[:-1]</code> is alpha_bar_{t-1} for t = 1..T. Start from <code>s.posterior_variance.clone()</code>, and add to its entries [1:].</details>
 
 # %% tags=["exercise"]
 def optimal_variance(s, eps_mse):
@@ -859,6 +900,10 @@ optimal_variance = or_library(optimal_variance, optimal)
 # | *The error has no effect* | only $\tilde\beta_t$ came back |
 # | *on a squared error it is squared* | $c_t$ in place of $c_t^2$ |
 # | *From eps to x_0 the other way round* | the ratio is $(1-\bar\alpha_t)/\bar\alpha_t$ |
+# | *Entry 0 is NaN* | a division by $1-\bar\alpha_0 = 0$: leave entry 0 out |
+#
+# [One way to solve it](solutions/02_the_bound.ipynb). Should look like:
+# `[x] 2.6 the best width: right.`
 #
 # For Gaussian data the error is known, so the width is, and with it the bound closes on the entropy. For the network,
 # the bound above has measured the errors already:
@@ -939,10 +984,13 @@ for method in ("ddpm", "ddim"):
 # ## Rate and distortion
 #
 # The bound can be read as a message in two parts. First $x_T, \dots, x_1$ are sent, more and more of the image: that
-# costs the **rate**, $L_T + \sum_t L_{t-1}$. (Not to all their digits: it is enough that the receiver gets *a* draw from
-# $q$, and what this costs beyond a draw from $p$, which both sides can make, is the KL.) Then what is still missing of $x_0$: the **distortion**, $L_0$. One can
-# also stop early: after the steps down to $t$, the receiver has $x_t$ and shows the guess $\hat x_0$. How wrong is it,
-# at what rate?
+# costs the **rate**, $L_T + \sum_t L_{t-1}$. Then what is still missing of $x_0$: the **distortion**, $L_0$.
+#
+# (Not all digits of an $x_t$ are sent. It is enough that the receiver gets *a* draw from $q$. A draw from $p$ both sides
+# can make without a message; what one from $q$ costs beyond that is the KL.)
+#
+# One can also stop early: after the steps down to $t$, the receiver has $x_t$ and shows the guess $\hat x_0$. How wrong
+# is it, at what rate?
 
 # %%
 b, in_bits = bounds["network"], 64 * math.log(2)
@@ -968,6 +1016,91 @@ figure
 # where the root of the mean squared error was 0.95 grey levels out of 255. "More than half of the lossless codelength
 # describes imperceptible distortions." A likelihood is a fair judge of everything in an image, including what nobody
 # looks at. That is one reason why the next notebook trains with another weight on each $t$ than the bound's.
+
+# %% [markdown]
+# ## The whole bound
+#
+# All the pieces are there. Putting them together is where published code goes wrong: each term is right, and their sum is
+# not.
+#
+# ### Exercise 2.7: find the bugs: the whole bound
+#
+# *Difficulty 3 of 5, fifteen minutes.*
+#
+# Here is a step back from $t$, as it should be: what it is when $x_0$ is known, and what the model makes of it.
+
+# %%
+def steps_back(denoise, s, x0, noise, t):
+    """q(x_{t-1} | x_t, x_0) and p(x_{t-1} | x_t) of every sample, as two Normals."""
+    time = torch.full((len(x0),), t)
+    x_t = forward.q_sample(s, x0, time, noise)
+    known, _ = q_posterior(s, x0, x_t, time)
+    guessed, _ = q_posterior(s, denoise(x_t, time).x0, x_t, time)
+    width = s.posterior_variance[max(t, 2)]  # 0 at t = 1, and no Normal has that: the entry of t = 2, as above
+    return Normal(known, width.sqrt()), Normal(guessed, s.beta[t].sqrt())
+
+
+# %% [markdown]
+# And here the bound is put together from such steps. Two kinds of mistakes are in it that published code has. With data
+# whose bound is known they show:
+
+# %%
+def published_bound(denoise, s, x0, noise):
+    """The bound of each sample in nats, (N,): x0, noise (N, ...), the same noise for every t."""
+    q, p = steps_back(denoise, s, x0, noise, 1)
+    total = prior_term(s, x0) - p.log_prob(x0).flatten(1).sum(1)
+    for t in range(1, s.T + 1):
+        q, p = steps_back(denoise, s, x0, noise, t)
+        total = total + kl_divergence(q, p).flatten(1).mean(1)
+    return total
+
+
+for d in (1, 4, 16):  # the four points of "Data whose likelihood is known", in every dimension
+    found = published_bound(denoise, s, four.expand(4, d), noise.expand(4, d)).mean() / d
+    print(f"D = {d:2d}: {found:5.2f} nats per dimension, should be {toy.total():.2f}; "
+          f"entropy {toy.entropy():.2f}")
+
+# %% [markdown]
+# *What to see: with one dimension it is too high, with more it is too low. Lower than the entropy of the data, which no
+# model can beat: a number like that in a paper is a bug, however good the network.*
+#
+# Write it as it should be. Call `steps_back`; it is right.
+#
+# <details><summary>Hint 1</summary>Hold it against the boxed equation, term by term. How many terms belong to t = 1? And over what is each term summed?</details>
+# <details><summary>Hint 2</summary>The first line of the function has paid for t = 1 already. And <code>total</code> is the bound of a whole sample: what has one dimension more must cost more.</details>
+
+# %% tags=["exercise"]
+def whole_bound(denoise, s, x0, noise):
+    """The bound of each sample in nats, (N,), as a sum over t and over dimensions: x0, noise (N, ...)."""
+    # BEGIN SOLUTION
+    _, last = steps_back(denoise, s, x0, noise, 1)
+    reconstruction = -last.log_prob(x0).flatten(1).sum(1)
+    pairs = [steps_back(denoise, s, x0, noise, t) for t in range(2, s.T + 1)]
+    return prior_term(s, x0) + sum(kl_divergence(*pair).flatten(1).sum(1) for pair in pairs) + reconstruction
+    # END SOLUTION
+
+
+# %% tags=["check"]
+the_bound.whole_bound(whole_bound)
+
+# %% tags=["fallback"]
+whole_bound = or_library(whole_bound, bound_answers.whole_bound)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *t = 1 is counted twice* | the loop over divergences starts one too early |
+# | *averaged over dimensions* | one kind of term is averaged, the others are summed |
+# | *L_T is missing* | "it has no parameters" is a reason to leave it out of a loss, not of a bound |
+# | *was never asked at t* | the loop stops before T: the end of a `range` is not in it |
+#
+# [One way to solve it](solutions/02_the_bound.ipynb). Should look like:
+# `[x] 2.7 find the bugs: the whole bound: right.`
+
+# %%
+for d in (1, 4, 16):
+    found = whole_bound(denoise, s, four.expand(4, d), noise.expand(4, d)).mean()
+    same(f"the whole bound, D = {d}", found, "closed form", d * toy.total(), 1e-9)
 
 # %% [markdown]
 # ## What people get wrong
@@ -1026,9 +1159,8 @@ for name in ("network", "table"):
 
 # %%
 t = torch.tensor([2, 10, 100])
-narrow = Normal(torch.zeros(3), ddpm.posterior_variance[t].sqrt())
-wide = Normal(torch.zeros(3), ddpm.beta[t].sqrt())
-both = {"q || p": kl_divergence(narrow, wide), "p || q": kl_divergence(wide, narrow)}
+narrow, wide, none = ddpm.posterior_variance[t], ddpm.beta[t], torch.zeros(3)
+both = {"q || p": gaussian_kl(none, narrow, none, wide), "p || q": gaussian_kl(none, wide, none, narrow)}
 for name, values in both.items():
     print(f"KL({name}), same mean, t = 2, 10, 100:", ", ".join(f"{v:.5f}" for v in values))
 

@@ -23,10 +23,10 @@
 #
 # - go from the bound of notebook 02 to DDPM's loss, one checked step at a time,
 # - say what changes, and what does not, when a network predicts the noise, the image, or a mixture of both,
-# - tell whether a training loss is good, by comparing it with the best that is possible.
+# - tell whether a training loss is good, or too good to be true, by comparing it with the best that is possible.
 #
-# *About an hour and a half with the exercises. Computing: 35 seconds on two CPU cores, 0.6 GB of memory
-# (measured 2026-11-23); no GPU, no network.*
+# *About an hour and three quarters with the exercises. Computing: 35 seconds on two CPU cores, 0.6 GB of memory
+# (measured 2026-11-26); no GPU, no network.*
 
 # %%
 import json
@@ -38,7 +38,7 @@ from torch.distributions import Normal, kl_divergence
 from ddpm_edu import data, losses, models, oracles, parameterization, plots, schedules, widgets
 from ddpm_edu.elbo import eps_weight
 from ddpm_edu.errors import TimestepError
-from ddpm_edu.exercises import or_library, quiz, same, the_epsilon_loss
+from ddpm_edu.exercises import epsilon_answers, or_library, quiz, same, the_epsilon_loss
 from ddpm_edu.forward import at, q_posterior, q_sample, q_step, random_t
 from ddpm_edu.sampling import sample
 from ddpm_edu.training import fit, generator
@@ -170,9 +170,11 @@ image_from_noise = or_library(image_from_noise, parameterization.x0_from_eps)
 # | *still scaled* | the division at the end is missing |
 # | *its square root is missing* | a share of variance was used where a factor on values belongs |
 # | *a single step* | `s.alpha`, `s.beta` in place of `s.alpha_bar` |
+# | *parentheses* | `a - b / c` divides b alone |
+# | *NaN or infinite at t = 1 alone* | `t - 1`: the tables need no shift |
 # | *RuntimeError ... must match* | `s.alpha_bar[t]` has shape (N,): use `at(s.alpha_bar, t, x_t)` |
 #
-# [One way to solve them](solutions/03_the_epsilon_loss.ipynb).
+# [One way to solve them](solutions/03_the_epsilon_loss.ipynb). Should look like: `[x] 3.2 the image behind x_t: right.`
 
 # %% [markdown]
 # ## From the bound to the loss
@@ -269,6 +271,15 @@ def weight_from_table(s, t, variance):
 bound_weight = or_library(bound_weight, weight_from_table)
 
 # %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *about one step* | both alphas in one formula: the one outside the parentheses has no bar |
+# | *not to be squared*, *the root of* | `variance` is $\sigma_t^2$ already |
+# | *`variance` has no effect* | the posterior's variance was put in; any may be asked for |
+# | *Only the 2 divides* | `a / 2 * b` is (a / 2) times b |
+#
+# [One way to solve it](solutions/03_the_epsilon_loss.ipynb). Should look like: `[x] 3.3 the weight of the bound: right.`
+#
 # Now the whole chain from the KL to the noise in one line. A second form is worth knowing. The signal-to-noise ratio is
 # $\mathrm{SNR}_t = \bar\alpha_t/(1-\bar\alpha_t)$; for $\sigma_t^2 = \tilde\beta_t$ the weight says by how much it falls in a
 # step:
@@ -352,8 +363,11 @@ training_loss = or_library(training_loss, losses.simple)
 # |---|---|
 # | *One number for the whole batch* | `.mean()` over everything; keep the first axis |
 # | *The target is x_0* | this network predicts noise: compare with `noise` |
-# | *noise of your own* | `torch.randn` inside the function; the argument `noise` is to be used |
+# | *noise of your own*, *drew anew* | `torch.randn` inside the function; the argument `noise` is to be used |
 # | *was not given t as it is* | `t - 1` or `t / s.T`; the network gets `t` |
+# | *not on points* | axes were counted; `flatten(1)` fits images and points |
+#
+# [One way to solve it](solutions/03_the_epsilon_loss.ipynb). Should look like: `[x] 3.4 the training loss: right.`
 
 # %% [markdown]
 # ## A network, and what it should have learned
@@ -423,7 +437,7 @@ figure
 # rule the probability of each point, given $x_t$, is proportional to this density. Your result is the average of the two points
 # with these probabilities as weights.
 #
-# <details><summary>Hint 1</summary>The logarithm of each density is -(x_t - centre)^2 / (2 variance), up to a constant. <code>torch.softmax</code> turns such logarithms into probabilities.</details>
+# <details><summary>Hint 1</summary>The logarithm of each density is -(x_t - centre)^2 / (2 variance), up to a constant. <code>torch.softmax(logarithms, 1)</code> turns them into probabilities, if the two points stand side by side, (N, 2).</details>
 # <details><summary>Hint 2</summary>Or on paper: x_t^2 cancels, and (e^u - e^-u) / (e^u + e^-u) is tanh(u). What is u?</details>
 
 # %% tags=["exercise"]
@@ -446,7 +460,11 @@ two_points = or_library(two_points, oracles.FiniteDataset(pair).posterior_mean)
 # |---|---|
 # | *nearer of the two* | `sign` or `argmax` in place of a weighted average |
 # | *the noise's standard deviation* | a root too many: the exponent has $1-\bar\alpha_t$ |
+# | *Half the exponent*, *A factor 2* | the two logarithms differ by $2u$ |
+# | *the axis of the two points* | `softmax(..., 0)` shares out probability among the samples |
 # | *exp(10000) is infinite* | `exp` by hand; `torch.softmax` and `torch.tanh` cope with large exponents |
+#
+# [One way to solve it](solutions/03_the_epsilon_loss.ipynb). Should look like: `[x] 3.5 the best answer for two points: right.`
 #
 # From the best $\hat x_0$ follows the best $\hat\epsilon$ (exercise 3.1), and from that the lowest loss that any network can
 # reach on these two points, at each t. Beside it, the same for a Gaussian of the same mean and variance, where this floor is
@@ -600,7 +618,19 @@ def min_snr_for_v(s, gamma):
 # %% tags=["check"]
 the_epsilon_loss.min_snr_for_v(min_snr_for_v)
 
+# %% tags=["fallback"]
+min_snr_for_v = or_library(min_snr_for_v, epsilon_answers.min_snr_for_v)
+
 # %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *the weight on the error of x_0* (or *of eps*) | the same table for another unit: the mistake of published code |
+# | *too early* | `(s.snr + 1).clamp(...)`: the minimum is that of the SNR |
+# | *Parentheses*, *1 was added* | `a / s.snr + 1` is (a / SNR) + 1 |
+# | *T + 1 entries* | the table begins at t = 0, as all do here |
+#
+# [One way to solve it](solutions/03_the_epsilon_loss.ipynb). Should look like: `[x] 3.6 min-SNR for v: right.`
+#
 # All the weights of this page side by side, each as a table that multiplies the error of $\epsilon$. To see what they do, we
 # multiply them by the Wiener filter's error, as above, and ask where the loss comes from:
 
@@ -608,7 +638,7 @@ the_epsilon_loss.min_snr_for_v(min_snr_for_v)
 tables = {
     "the bound": losses.vlb(s, "eps"),
     "1 on eps (L_simple)": losses.uniform(s, "eps"),
-    "min-SNR, gamma = 5": losses.min_snr(5.0)(s, "eps"),
+    "min-SNR, gamma = 5": min_snr_for_v(s, 5.0) * (1 + 1 / s.snr),  # an error of v is that much larger
     "1 on v": 1 + 1 / s.snr,
     "1 on x0": 1 / s.snr,
 }
@@ -806,6 +836,101 @@ plots.images(torch.cat(rows), columns=10, size=0.9)
 # *What to see: digits from the network (above), smooth stains from the Wiener filter (below).* In the second half of the chain
 # the filter's loss is as low as the network's. The two differ in the first quarter. So look at the loss by quarter of t
 # (`losses.by_quartile`, and `by_quartile` in what `fit` returns).
+
+# %% [markdown]
+# ### Exercise 3.7: find the bugs: a training step
+#
+# *Difficulty 3 of 5, fifteen minutes.*
+#
+# A whole step of training, with random t and noise from a generator `g`. Two bugs are in it. Both were published, in courses
+# that many have learned from; neither stops anything, and the loss falls as it should.
+
+# %%
+def published_step(net, optimiser, s, x0, g):
+    """One step of training on x0 (N, ...), with t and noise from the generator g. Returns the mean loss."""
+    t = torch.randint(1, s.T, (len(x0),), generator=g)
+    noise = torch.rand(x0.shape, generator=g)
+    loss = (net(q_sample(s, x0, t, noise), t) - noise).square().mean()
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.item()
+
+def train_by(step):
+    torch.manual_seed(0)
+    net = models.MLP(2, width=64, depth=2)
+    adam, streams = torch.optim.Adam(net.parameters(), 2e-3), [generator(0, i) for i in range(800)]
+    found = [step(net, adam, s, points[torch.randint(4000, (128,), generator=g)], g) for g in streams]
+    return parameterization.denoiser(net, s, "eps"), sum(found[-300:]) / 300
+
+# %% [markdown]
+# We know the lowest loss that is possible on the blobs: that of `exact`. (The mean over all t; a network of this size comes
+# close to it.)
+
+# %%
+t, noise = random_t(s, 4000, generator(1)), torch.randn(4000, 2, generator=generator(0))
+lowest = losses.mse(exact(q_sample(s, points, t, noise), t).eps, noise).mean()
+published, its_loss = train_by(published_step)
+print("the published step's loss is less than half of the lowest possible:", bool(its_loss < lowest / 2))
+
+# %% [markdown]
+# Too good to be true: `exact` is the best there is for the blobs, and a small network does not know 4,000 points by heart.
+# **A loss far below the floor says that another question was asked.** Write the step as it should be.
+#
+# <details><summary>Hint 1</summary>One is in what is drawn as noise. What are its mean and its variance, and what does a sampler begin with?</details>
+# <details><summary>Hint 2</summary>The other is about a single t. What is the largest number that <code>torch.randint(1, 6, ...)</code> can return? A function that we imported at the top draws t as it should be.</details>
+
+# %% tags=["exercise"]
+def training_step(net, optimiser, s, x0, g):
+    """One step of training on x0 (N, ...), with t and noise from the generator g. Returns the mean loss."""
+    # BEGIN SOLUTION
+    t, noise = random_t(s, len(x0), g), torch.randn(x0.shape, generator=g)
+    mean_loss = training_loss(net, s, x0, t, noise).mean()
+    optimiser.zero_grad()  # what the step before has left
+    mean_loss.backward()
+    optimiser.step()  # one, along the gradient of this batch
+    return mean_loss.item()
+    # END SOLUTION
+
+# %% tags=["check"]
+the_epsilon_loss.training_step(training_step)
+
+# %% tags=["fallback"]
+training_step = or_library(training_step, epsilon_answers.training_step)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *that is torch.rand* | uniform numbers: one letter is missing |
+# | *t = T is never drawn* | `torch.randint(a, b)` ends at b - 1 |
+# | *Equal generators gave different ...* | something is drawn without `generator=g` |
+# | *it was drawn anew* | noise is drawn twice: once for x_t, once for the loss |
+# | *The gradient of the step before* | `zero_grad` is missing |
+# | *does not require grad* | the prediction was detached: no gradient reaches the network |
+#
+# [One way to solve it](solutions/03_the_epsilon_loss.ipynb). Should look like: `[x] 3.7 find the bugs: a training step: right.`
+#
+# The same training with the mended step, and what a sampler makes of both networks:
+
+# %%
+mended, its_loss = train_by(training_step)
+print("the mended step's loss is above 0.9 of the lowest possible:", bool(its_loss > 0.9 * lowest))
+figure, axes = plots.picture(9, 3, 1, 3)
+made = [sample(d, s, (1000, 2), "ddim", generator=generator(2)) for d in (published, mended)]
+for ax, name, x in zip(axes, ("published", "mended", "data"), (*made, points[:1000]), strict=True):
+    inside = (x.abs() < 3).all(1).double().mean()
+    print(f"{name}: more than half of the points in the frame: {bool(inside > 0.5)}, more than 90%: {bool(inside > 0.9)}")
+    ax.plot(*x.detach().T, ".", color=plots.COLOURS[0], markersize=2)
+    ax.set(title=name, xlim=(-3, 3), ylim=(-3, 3), xlabel="first coordinate", ylabel="second", aspect="equal")
+figure
+
+# %% [markdown]
+# *What to see: most samples of the published step (left) lie far outside the frame. Those of the mended one (middle) are in the
+# three blobs of the data (right), or near them: it has had 800 steps.*
+#
+# The network of the published step answers its own question well: noise between 0 and 1 has mean 1/2 and variance 1/12, so who
+# always says 1/2 has a loss of 0.08. The sampler asks another one, beginning with Gaussian noise. The second bug does not show
+# here: of a thousand times nobody misses one. Of the five of the check's chain it is a fifth, and the one that sampling begins with.
 
 # %% [markdown]
 # ## Five questions

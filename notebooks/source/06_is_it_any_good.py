@@ -163,8 +163,11 @@ to_bytes = or_library(to_bytes, evaluation_answers.to_bytes)
 # | *truncates* | no `.round()`: everything gets darker by half a level |
 # | *wraps around* | no `.clamp(-1, 1)`, or too late: 256 as a byte is 0 |
 # | *half-way between levels* | times 128 and cut off: that is 256 bins of equal width, another rounding |
+# | *smallest and largest number of this set* | scaled by `x.min()` and `x.max()`: two files would not compare |
 #
-# [One way to solve them](solutions/06_is_it_any_good.ipynb). What the published line does to images that *are* bytes already, there and back:
+# [One way to solve it](solutions/06_is_it_any_good.ipynb). Should look like: `[x] 6.1 eight bits: right.`
+#
+# What the line without `.round()`, as it was published more than once, does to images that *are* bytes already, there and back:
 
 # %%
 levels = torch.arange(256).to(torch.uint8)
@@ -245,8 +248,8 @@ def root(matrix):
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 same("root times root", root(A) @ root(A), "A", A)
-U, sigma, V = torch.linalg.svd(root(B) @ root(A))
-same("tr A^(1/2) K B^(1/2) with the best K", (root(A) @ (V.T @ U.T) @ root(B)).trace(), "sum of singular values", sigma.sum())
+U, sigma, Vh = torch.linalg.svd(root(B) @ root(A))
+same("tr A^(1/2) K B^(1/2) with the best K", (root(A) @ (Vh.T @ U.T) @ root(B)).trace(), "sum of singular values", sigma.sum())
 rotations = [torch.linalg.qr(torch.randn(64, 64, generator=generator(i), dtype=torch.float64)).Q for i in range(200)]
 tried = torch.stack([(root(A) @ K @ root(B)).trace() for K in rotations])
 print(f"with 200 rotations by chance: {tried.min():.2f} to {tried.max():.2f}; the best {sigma.sum():.2f}")
@@ -297,6 +300,9 @@ frechet_diagonal = or_library(frechet_diagonal, evaluation_answers.frechet_diago
 # | *taken for variances* | a root of the arguments: they are standard deviations already |
 # | *lacks the root* | $\mathrm{tr}(A+B-2AB)$ |
 # | *The distance is their sum* | one number a coordinate came back |
+# | *Two lengths are added* | `.norm()` without its square |
+#
+# [One way to solve it](solutions/06_is_it_any_good.ipynb). Should look like: `[x] 6.2 two Gaussians: right.`
 #
 # ## What it cannot see
 #
@@ -363,6 +369,8 @@ figure
 
 # %% [markdown]
 # *What to see: distance to the same 797 digits, both axes logarithmic. All curves fall, that of real digits, too, and the formula goes through them. With 50 samples one sees hardly anything but $n$; with 800 the 5-step samples stand apart.*
+#
+# (Up to $n = 400$ the U-Net's curve runs even a little below that of real digits. It was trained on all digits, these 797 included. What that may mean is the subject of "The copy machine".)
 #
 # The curve of real digits is the **floor**. It says what "perfect" would look like, at this $n$ and with this reference. A distance means something only beside it. The literature's FID takes 50,000 samples for this reason; with 2,000, people report a floor of about 30 where a good model has 3.
 #
@@ -457,6 +465,9 @@ unbiased_mmd = or_library(unbiased_mmd, evaluation_answers.unbiased_mmd)
 # | *divided by n^2* | the diagonal is set to 0 and still counted |
 # | *missing from k_xy* | $x_i$ and $y_i$ are two samples like any others: nothing is to be left out there |
 # | *cut off at 0* | an estimate without a bias is negative half of the time, where the truth is 0 |
+# | *is nan* | a root was taken: asked for is MMD^2 |
+#
+# [One way to solve it](solutions/06_is_it_any_good.ipynb). Should look like: `[x] 6.3 MMD without a bias: right.` Below, `mine` and the library's agree, and "without the diagonals" stays where it is.
 
 # %%
 def kernel(x, y):
@@ -494,7 +505,7 @@ for n in (50, 100, 250, 1000):
 # Given are distances: `d_rr` (N, N) among the real images, `d_gg` (M, M) among the generated ones, `d_rg` (N, M) from each real to each generated one. A ball's surface belongs to it.
 #
 # <details><summary>Hint 1</summary>First the radii: in each row of d_rr the k-th smallest distance to <i>another</i> one. The smallest in a row is 0, to itself.</details>
-# <details><summary>Hint 2</summary>A generated sample is column j of d_rg. It counts if any entry of its column is at most the radius of that row.</details>
+# <details><summary>Hint 2</summary>A generated sample is column j of d_rg. It counts if any entry of its column is at most the radius of that row. For recall rows and columns change places, and the radii come from d_gg.</details>
 
 # %% tags=["exercise"]
 def precision_recall(d_rr, d_gg, d_rg, k):
@@ -520,6 +531,9 @@ precision_recall = or_library(precision_recall, evaluation_answers.precision_rec
 # | *about the wrong set* | precision: balls about *real* images |
 # | *Only the nearest centre* | a farther centre may have the larger ball |
 # | *wrong axis* | balls that hold something were counted, not samples that are held |
+# | *The size of tensor a (12) must match* | real radii need `[:, None]` before they meet `d_rg` |
+#
+# [One way to solve it](solutions/06_is_it_any_good.ipynb). Should look like: `[x] 6.4 precision and recall: right.` Below, real digits get nearly 0.9 for both.
 
 # %%
 def shares(found, reference):
@@ -670,9 +684,12 @@ copies = or_library(copies, evaluation_answers.copies)
 # %% [markdown]
 # | What you see | Likely cause |
 # |---|---|
-# | *Only exact copies* | training images were compared with themselves: the smallest distance is 0 |
+# | *Nothing is found*, *Only exact copies* | training images were compared with themselves: the smallest distance is 0 |
 # | *near duplicates* | the limit comes from the training set, which may hold the same image nearly twice |
 # | *held-out images are compared with the samples* | they are asked how near *they* come to the training images |
+# | *a low quantile* | "any held-out image" asks for the smallest of their distances |
+#
+# [One way to solve it](solutions/06_is_it_any_good.ipynb). Should look like: `[x] 6.5 looking for copies: right.` Below, nearly all of the copy machine's samples are found, and none of the networks'.
 
 # %%
 del sets["real digits"]  # they are the yardstick
@@ -778,6 +795,9 @@ moments_in_batches = or_library(moments_in_batches, evaluation_answers.moments_i
 # | *It averages the covariances* | how far the batches' means are apart is missing |
 # | *the smaller last one counts as much* | a mean of means is right for equal batches only |
 # | *divided by n* | FID divides by $n - 1$ |
+# | *second moments* | `x.T @ x` of rows from which no mean was taken |
+#
+# [One way to solve it](solutions/06_is_it_any_good.ipynb). Should look like: `[x] 6.6 find the bug: moments, batch by batch: right.` Below, two zeros.
 
 # %%
 for size in (900, 50):
@@ -790,7 +810,7 @@ for size in (900, 50):
 #
 # *Difficulty 3 of 5, fifteen minutes.*
 #
-# And this one evaluates a model. `net.embed(images)` gives features; `net` comes straight from its training. `real` are images in [-1, 1], as they are in their files. Samples are floats, and a few overshoot [-1, 1]. There are four mistakes in it.
+# And this one evaluates a model. `net.embed(images)` gives features (and `net(images)` would give logits); `net` comes straight from its training. `real` are images in [-1, 1], as they are in their files. Samples are floats, and a few overshoot [-1, 1]. There are four mistakes in it.
 
 # %%
 def published_distance(net, samples, real):
@@ -834,6 +854,8 @@ honest_distance = or_library(honest_distance, evaluation_answers.honest_distance
 # | *Still wrong: ...* | the check knows which mistakes are left, and names them |
 # | *do not go through 8 bits* | the whole line was dropped; a file holds bytes |
 # | *Expected ..., got ...* | something new: features of other images, or another distance |
+#
+# [One way to solve it](solutions/06_is_it_any_good.ipynb). Should look like: `[x] 6.7 find the bugs: an evaluation: right.` Below, less than 1.
 
 # %%
 print(f"mended:       {honest_distance(net, overshooting, images):.1f}")
@@ -947,11 +969,12 @@ print(f"precision, U-Net minus MLP: {found.value:+.2f}, 95% interval {found.low:
 # 2. Dropped classes, strength 2. Which metrics complain? Which one gets *better*?
 # 3. Copies of the reference, strength 4. Move the number of images. Is there a metric, besides the search for copies, that would make you suspicious?
 #
-# <details><summary>What you should find</summary>1: with 25 images none of them; with 50 all distances and recall; the inception score at no number. 2: the distances, recall and the inception score complain, and precision is better than that of all undamaged sets.
-# 3: no. Whatever the number, the others are at or beyond the best of the grey points. "Too good" is the only hint.</details>
+# <details><summary>What you should find</summary>1: with 25 images none of them; with 50 all distances and recall. The inception score never complains: with 100 it even puts the blurred digits ahead of all grey points. 2: the distances, recall and the inception score complain, and precision is better than that of all undamaged sets.
+# 3: no. With 200 or 400 images the Frechet and the sliced distance, precision and recall are better than all grey points: "too good" is the only hint. With 100 the distances do not even say that.</details>
 
 # %%
-print(f"{explorer.controls['n'].value:g} of {len(explorer.drawing.pool)} digits, beside {len(explorer.drawing.reference)} others")
+print(f"{explorer.controls['n'].value:g} of {len(explorer.drawing.pool)} digits, beside {len(explorer.drawing.reference)} others; "
+      f"{explorer.controls['kind'].value}, strength {explorer.controls['strength'].value}")
 explorer
 
 # %% [markdown]

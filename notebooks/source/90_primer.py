@@ -35,7 +35,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from ddpm_edu import plots
-from ddpm_edu.exercises import same, the_bound
+from ddpm_edu.exercises import bound_answers, or_library, same, the_bound
 
 torch.set_default_dtype(torch.float64)  # so that both sides of a formula agree to many digits
 z = torch.linspace(-20, 20, 100_001)  # a fine grid for integrals
@@ -152,10 +152,11 @@ plots.curves(grid, named, "x", "density")
 #
 # *Difficulty 1 of 5, five minutes.*
 #
-# Write the formula as a function of tensors. The check is the one of notebook 02.
+# Write the formula as a function of tensors. The check is the one of notebook 02, and needs to be passed only once: keep
+# your answer for there.
 #
-# <details><summary>Hint 1</summary>Everything is element by element: .log() of a tensor, ** 2.</details>
-# <details><summary>Hint 2</summary>For equal Gaussians the result is 0.</details>
+# <details><summary>Hint 1</summary>The formula stands above; its a and b are variance_a and variance_b. Everything is element by element: .log() of a tensor, ** 2.</details>
+# <details><summary>Hint 2</summary>Three terms in the bracket, and half of their sum: the log of b over a; minus 1; the average of (x - m_b)², divided by b. For equal Gaussians they give 0.</details>
 
 # %% tags=["exercise"]
 def gaussian_kl(mean_a, variance_a, mean_b, variance_b):
@@ -167,6 +168,25 @@ def gaussian_kl(mean_a, variance_a, mean_b, variance_b):
 
 # %% tags=["check"]
 the_bound.gaussian_kl(gaussian_kl)
+
+# %% tags=["fallback"]
+gaussian_kl = or_library(gaussian_kl, bound_answers.gaussian_kl)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *divergence of the second from the first* | a and b are swapped: the direction matters |
+# | *upside down* | $\log(a/b)$ in place of $\log(b/a)$ |
+# | *as if they were standard deviations* | the arguments are variances: no squares on them |
+#
+# [One way to solve it](solutions/90_primer.ipynb). Should look like:
+# `[x] 2.1 how far apart two Gaussians are: right.`
+#
+# Yours beside the integral above, which knows no formula for the result:
+
+# %%
+yours = gaussian_kl(*(torch.tensor(value) for value in (m_a, a, m_b, b)))
+same("gaussian_kl", yours, "KL(q || p), integrated", average(log_q - log_p), 1e-8)
 
 # %% [markdown]
 # ## Jensen's inequality

@@ -140,7 +140,7 @@ def test_quiz_answers_and_texts(capsys):
     q.answer(1, "A")
     out = capsys.readouterr().out
     assert "1 b: Right." in out and "1 A: No." in out
-    assert q._repr_markdown_().count("<details>") == 20 and "Right." not in repr(q)
+    assert q._repr_html_().count("<details>") == 20 and "Right." not in repr(q)
 
 
 @pytest.mark.parametrize(("number", "letter"), [(0, "a"), (6, "a"), (1, "x"), ("1", "a")])

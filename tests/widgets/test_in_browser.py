@@ -1,0 +1,85 @@
+"""Widgets in JavaScript, without a browser: what is sent there, what is stored, what shows where no script runs."""
+
+import base64
+import html
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddpm_edu import widgets
+from ddpm_edu.errors import DDPMError
+from ddpm_edu.exercises import quiz as questions
+from ddpm_edu.widgets import in_browser
+
+QUIZ = "01_forward_noising"
+
+
+def model_in(static: str) -> dict:
+    """The model that a page without a kernel would mount."""
+    found = re.search(r'data-model="([^"]*)"', static)
+    assert found is not None
+    return json.loads(html.unescape(found[1]))
+
+
+@pytest.mark.parametrize("name", in_browser.names())
+def test_a_script_is_one_module_without_imports_and_hosts(name):
+    text = in_browser.script(name)
+    assert len(re.findall(r"^export default \{", text, re.MULTILINE)) == 1
+    assert not re.search(r"^\s*import |\bimport\(|https?://(?!www\.w3\.org/)", text, re.MULTILINE)
+
+
+def test_the_bundle_holds_every_widget_and_no_module_syntax():
+    text = in_browser.bundle()
+    assert not re.search(r"^(export|import) ", text, re.MULTILINE)
+    for name in in_browser.names():
+        assert f"ddpmWidgets[{name!r}] = " in text
+
+
+def test_a_quiz_carries_its_questions_and_shows_them_without_a_script():
+    asked = questions.load(QUIZ)
+    data, _ = widgets.quiz(QUIZ)._repr_mimebundle_()
+    model = model_in(data["text/html"])
+    assert [q["right"] for q in model["given"]["questions"]] == [q.right for q in asked.questions]
+    assert data["text/html"].count("<details>") == sum(len(q.options) for q in asked.questions)
+    assert data["text/plain"] == repr(asked)
+
+
+def test_answers_given_in_code_are_known_to_the_widget(capsys):
+    quiz = widgets.quiz(QUIZ)
+    right = quiz.asked.questions[1].right
+    quiz.answer(2, right.upper())
+    assert "Right." in capsys.readouterr().out
+    assert quiz.answers == {2: right}
+    with pytest.raises(DDPMError, match="there are questions 1 to 5"):
+        quiz.answer(6, "a")
+    assert quiz.answers == {2: right}
+
+
+def pixels(uri: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))))
+
+
+def test_a_player_sends_each_frame_as_it_is():
+    frames = [torch.full((3, 1, 2, 2), value) for value in (-1.0, 0.0, 1.0)]
+    shown = widgets.player(frames, ["a", "b", "c"], "three greys", columns=2)
+    for uri, level in zip(shown.given["frames"], (0, 128, 255), strict=True):
+        found = pixels(uri)
+        assert found.shape == (5, 5)  # two rows of two images, a line between
+        assert (found[:2, :2] == level).all() and (found[3:, :2] == level).all()
+        assert (found[2] == 128).all() and (found[3:, 3:] == 128).all()  # the line, and the place of no image
+    data, _ = shown._repr_mimebundle_()
+    assert "3 frames, from a to c" in data["text/plain"]
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size[0] > 0
+
+
+@pytest.mark.parametrize("labels", [[], ["a"]])
+def test_a_player_wants_a_label_for_each_frame(labels):
+    with pytest.raises(DDPMError, match="as many labels"):
+        widgets.player([torch.zeros(1, 1, 2, 2)] * 2, labels, "x")
+    with pytest.raises(DDPMError, match="0 frames"):
+        widgets.player([], labels, "x")
