@@ -139,39 +139,6 @@ def between(
     return figure
 
 
-class Animation:
-    """Frames of images as one animated PNG: it plays wherever a picture is shown, with or without a kernel."""
-
-    def __init__(self, frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> None:
-        self.frames, self.milliseconds = list(frames), list(milliseconds)
-
-    def png(self) -> bytes:
-        """The animated PNG as bytes; it plays again and again."""
-        buffer, first = io.BytesIO(), self.frames[0]
-        first.save(buffer, "PNG", save_all=True, append_images=self.frames[1:], duration=self.milliseconds, loop=0)
-        return buffer.getvalue()
-
-    def _repr_png_(self) -> bytes:
-        return self.png()
-
-    def __repr__(self) -> str:
-        width, height = self.frames[0].size
-        return f"<Animation of {len(self.frames)} frames, {width} x {height} pixels>"
-
-
-def animation(
-    frames: Sequence[Tensor], columns: int | None = None, zoom: int = 6, milliseconds: int = 60, rest: int = 2000
-) -> Animation:
-    """Images (N, C, H, W) in [-1, 1] as they change from frame to frame, each pixel ``zoom`` pixels large.
-
-    The last frame stays for ``rest`` milliseconds. Raises ShapeError for no frames, or other shapes.
-    """
-    if not frames or any(frame.ndim != 4 or frame.shape[1] not in (1, 3) for frame in frames):
-        raise ShapeError("frames must be one or more batches of images (N, 1 or 3, H, W).")
-    drawn = [tiled(frame, columns or len(frame), zoom) for frame in frames]
-    return Animation(drawn, [*[milliseconds] * (len(drawn) - 1), rest])
-
-
 def tiled(batch: Tensor, columns: int, zoom: int) -> Image.Image:
     """A grid of images with a white gap of one magnified pixel between them."""
     pixels = torch.nn.functional.pad(to_uint8(batch.float()), (0, 1, 0, 1), value=255)

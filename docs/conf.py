@@ -8,7 +8,7 @@ project = "Denoising diffusion, taught exactly"
 html_title = project
 author = "the ddpm_edu authors"
 language = "en"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
 exclude_patterns = ["docs/index.md", "notebooks/source", "ddpm_edu", "tests", "tools"]
 
 # The stored outputs are shown; nothing runs here.
@@ -78,7 +78,7 @@ def _docstring(_app: Any, _what: str, _name: str, _thing: Any, _options: Any, li
 
 def _skipped(_app: Any, _what: str, name: str, thing: Any, _skip: bool, _options: Any) -> bool | None:
     """matplotlib writes a method ``set`` into every class of figures, with markup of its own."""
-    return True if name == "set" and "matplotlib" in str(thing) else None
+    return True if getattr(thing, "__module__", "").startswith("matplotlib") and name == "set" else None
 
 
 def setup(app: Any) -> None:

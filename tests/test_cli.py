@@ -26,6 +26,7 @@ from ddpm_edu.training.distributed import Team
 from ddpm_edu.training.state import RESUME
 
 COMMANDS = ("train", "sample", "average", "evaluate", "plan", "presets", "data", "data list", "data fetch", "doctor")
+COMMANDS = (*COMMANDS, "progress", "grade")
 TINY = ("net.width=8", "net.groups=4", "net.T=20", "batch=4", "schedule=cosine", "decay=constant")
 TINY = (*TINY, "save_every=3", "log_every=2", "ema=[0.5]", "warmup=0")
 
@@ -162,6 +163,8 @@ def test_help_tells_exit_codes(command):
         ("sample", ("uint8 (N, height, width, channels)", "int64 (N,)", "w = s - 1")),
         ("evaluate", ("squared units of the features", "not FID", "pixels in [-1, 1]")),
         ("plan", ("GB (10^9 bytes)", "two for a multiply-add", "estimate")),
+        ("progress", ("DDPM_EDU_PROGRESS=off stores nothing", "(local time)", "the old file stays beside")),
+        ("grade", ("THIS IS NO SANDBOX", "--timeout SECONDS", "For each notebook as a whole", "2 where a file")),
     ],
 )
 def test_help_tells_units(command, words):

@@ -1,12 +1,10 @@
 """Figures hold what they were given; nothing of pyplot's global state is touched."""
 
-import io
 import sys
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from ddpm_edu import plots, schedules
 from ddpm_edu.errors import ShapeError
@@ -68,36 +66,10 @@ def test_images_refuse_what_they_cannot_show(batch, titles):
         plots.images(batch, titles)
 
 
-def frames_of(animation):
-    """The frames of an animated PNG as arrays, and how long each is shown."""
-    shown = Image.open(io.BytesIO(animation.png()))
-    frames, times = [], []
-    for i in range(shown.n_frames):
-        shown.seek(i)
-        frames.append(np.asarray(shown.convert("RGB")))
-        times.append(round(shown.info.get("duration", 0)))  # a single frame has none
-    return frames, times
-
-
-def test_an_animation_plays_its_frames():
-    steps = [torch.full((3, 1, 2, 2), value) for value in (-1.0, 0.0, 1.0)]
-    frames, times = frames_of(plots.animation(steps, columns=2, zoom=2, milliseconds=50, rest=900))
-    assert times == [50, 50, 900]
-    assert [int(frame[0, 0, 0]) for frame in frames] == [0, 128, 255]
-    assert frames[0].shape == (12, 12, 3), "two rows of 2 + 1 pixels, twice as large"
-    assert (frames[0][4:6] == 255).all() and (frames[0][6:, 6:] == 255).all(), (
-        "white gaps, and nothing in the fourth place"
-    )
-
-
-def test_an_animation_shows_each_image_in_its_place_and_in_its_colours():
-    batch = torch.zeros(2, 3, 1, 2) - 1
+def test_tiles_stand_in_their_places_and_in_their_colours():
+    batch = torch.zeros(3, 3, 1, 2) - 1
     batch[1, 0, 0, 1] = 1.0  # the second image's right pixel is red
-    (frame,), _ = frames_of(plots.animation([batch], zoom=1))
-    assert frame[0].tolist() == [[0, 0, 0], [0, 0, 0], [255] * 3, [0, 0, 0], [255, 0, 0], [255] * 3]
-
-
-@pytest.mark.parametrize("frames", [[], [torch.zeros(1, 2, 2)], [torch.zeros(1, 2, 4, 4)]])
-def test_frames_that_cannot_be_shown(frames):
-    with pytest.raises(ShapeError, match="batches of images"):
-        plots.animation(frames)
+    tiles = np.asarray(plots.tiled(batch, columns=2, zoom=2))
+    assert tiles.shape == (8, 12, 3), "two rows of 1 + 1 pixels, twice as large"
+    assert tiles[0, ::2].tolist() == [[0, 0, 0], [0, 0, 0], [255] * 3, [0, 0, 0], [255, 0, 0], [255] * 3]
+    assert (tiles[2:4] == 255).all() and (tiles[4:6, 6:] == 255).all(), "white gaps, and nothing in the fourth place"

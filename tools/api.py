@@ -1,6 +1,5 @@
 """Pages of the reading site that say what the package offers, from its docstrings: one a module, or a package."""
 
-
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +56,6 @@ def _page(modules: list[tuple[str, bool]]) -> str:
         listed = "\n   :members:" if members else ""
         parts.append(f"{name}\n{line * len(name)}\n\n.. automodule:: {name}{listed}\n")
     return "\n".join(parts)
-
 
 
 MARKUP = re.compile(r"(``[^`]+``|:\w+:`[^`]+`)")

@@ -11,12 +11,16 @@ cell and what should, the page shows the lines that change, and the test runs th
 import argparse
 import contextlib
 import difflib
+import functools
+import importlib
 import io
 import os
 import re
 import sys
+import tempfile
 import textwrap
 import tomllib
+import types
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +29,8 @@ from typing import Any
 from unittest import mock
 
 import torch
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from ddpm_edu.errors import DDPMError
 from ddpm_edu.exercises import progress_store
@@ -36,20 +42,21 @@ WIDTH = 100  # of what is shown as printed: longer lines would have to be scroll
 HEAD = """\
 # Errors and symptoms
 
-Something looks wrong, and nothing has stopped. Here is what people see, why, and what finds it: {count} mistakes, most of
-them made in public, in courses, tutorials and libraries that many have learned from. Several stood there for years,
-because the network trained all the same.
+Something looks wrong, and nothing has stopped. Here is what people see, why, and what finds it: {count} mistakes,
+many of them made in public, in courses, tutorials and libraries that many have learned from. Several stood there for
+years, because the network trained all the same.
 
-Each entry has a cell. Paste it into a notebook of this course and run it: it makes the mistake, and either a check names
-it or the wrong number stands beside the right one. What it prints was printed when this page was written. The lines under
-*Fix*, where there are some, mend the cell (`-` goes, `+` comes); a test runs every cell as it stands and as it is mended.
+Each entry has a cell. Paste it into a notebook of this course and run it: it makes the mistake, and either a check
+names it or the wrong number stands beside the right one. What it prints was printed when this page was written. The
+lines under *Fix*, where there are some, mend the cell (`-` goes, `+` comes); a test runs every cell as it stands and
+as it is mended.
 
 *Written by `python -m tools.errors` from the files in [errors/](errors/): change those.*
 
 ## Find what you see
 
-| What you see | What finds it |
-|---|---|
+| What you see | What finds it | Lesson |
+|---|---|---|
 """
 
 
@@ -64,6 +71,7 @@ class Entry:
     code: str
     says: str
     fix: str
+    finds: str = ""  # what that function does about it, where it neither refuses nor warns
     mend: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -102,36 +110,52 @@ def _lesson(root: Path, path: Path) -> Lesson:
 # ---------------------------------------------------------------- cells
 
 
+class _Notebook(InteractiveShell):
+    """What runs a cell in a notebook, without a kernel; of an error it shows the last line alone."""
+
+    def showtraceback(self, exc_tuple: Any = None, *_: Any, **__: Any) -> None:
+        """One line, as a check that fails has it; what is neither that nor a refusal is raised by :func:`run`."""
+        kind, error, _trace = self._get_exc_info(exc_tuple)
+        print("Not right yet." if issubclass(kind, CheckFailed) else f"{kind.__name__}:", error)
+
+
+@functools.cache
+def _notebook() -> _Notebook:
+    config = Config()
+    config.HistoryManager.enabled = False
+    with tempfile.TemporaryDirectory(prefix="ddpm-errors-") as folder:  # IPython asks for one, and is done with it
+        return _Notebook(config=config, user_module=types.ModuleType("cell"), ipython_dir=folder)
+
+
 def run(code: str) -> str:
-    """What a cell prints, with its warnings, and with the one line that a failed check or a refusal shows at its end."""
+    """What a cell prints in a new notebook, with its warnings and the one line of a failed check or a refusal."""
     said = io.StringIO()
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         said.write(f"{category.__name__}: {message}\n")
 
+    notebook = _notebook()
+    notebook.user_ns.clear()  # its own reset() collects garbage as well, which takes longer than all cells together
+    notebook.init_user_ns()
     off = mock.patch.dict(os.environ, {progress_store.VARIABLE: "off"})  # no progress of whoever writes the page
     with off, contextlib.redirect_stdout(said), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("always")
         warnings.showwarning = show
         torch.seed()  # a cell that forgets to say its own seed is found out
-        try:
-            exec(compile(code, "<cell>", "exec"), {"__name__": "__main__"})  # noqa: S102 (files of this repository)
-        except CheckFailed as wrong:
-            said.write(f"Not right yet. {wrong}\n")
-        except DDPMError as refused:
-            said.write(f"{type(refused).__name__}: {refused}\n")
+        result = notebook.run_cell(code, store_history=False)
+    error = result.error_before_exec or result.error_in_exec
+    if error is not None and not isinstance(error, CheckFailed | DDPMError):
+        raise error
     return said.getvalue()
 
 
 def named(dotted: str) -> Any:
     """What a dotted name stands for. Raises ImportError or AttributeError where it is nothing."""
-    module, *attributes = dotted.split(".")
-    found: Any = __import__(module)
+    name, *attributes = dotted.split(".")
+    found: Any = importlib.import_module(name)
     for attribute in attributes:
-        module = f"{module}.{attribute}"
-        if not hasattr(found, attribute):
-            __import__(module)
-        found = getattr(found, attribute)
+        name = f"{name}.{attribute}"
+        found = getattr(found, attribute) if hasattr(found, attribute) else importlib.import_module(name)
     return found
 
 
@@ -148,17 +172,18 @@ def page(root: Path, run: Callable[[str], str] = run) -> str:
     """The whole page."""
     lessons = catalogue(root)
     parts = [HEAD.format(count=sum(len(lesson.entries) for lesson in lessons))]
-    parts += [f"{_row(entry)}\n" for lesson in lessons for entry in lesson.entries]
+    parts += [f"{_row(lesson, entry)}\n" for lesson in lessons for entry in lesson.entries]
     for lesson in lessons:
         parts.append(f"\n## {lesson.title}\n\nThe lesson: [{lesson.stem}](../notebooks/{lesson.stem}.ipynb).\n")
         parts += [_section(lesson, entry, run(entry.code)) for entry in lesson.entries]
     return "".join(parts)
 
 
-def _row(entry: Entry) -> str:
+def _row(lesson: Lesson, entry: Entry) -> str:
     # HTML on both ends of the link: a code-hosting site and Sphinx make different anchors of one heading.
     of = exercise(entry)
-    return f'| <a href="#{entry.id}">{entry.symptom}</a> | {f"exercise {of.number}" if of else f"`{_short(entry)}`"} |'
+    finder = f"exercise {of.number}" if of else f"`{_short(entry)}`"
+    return f'| <a href="#{entry.id}">{entry.symptom}</a> | {finder} | {int(lesson.stem[:2])} |'
 
 
 def _section(lesson: Lesson, entry: Entry, printed: str) -> str:
@@ -177,7 +202,8 @@ def _finder(entry: Entry, printed: str) -> str:
     last = printed.strip().splitlines()[-1]
     refused = re.match(r"\w+Error: ", last)
     warned = re.search(r"^\w+Warning: ", printed, re.MULTILINE)
-    return f"`{_short(entry)}` {'refuses it' if refused else 'warns of it' if warned else 'gives the right number'}."
+    does = entry.finds or ("refuses it" if refused else "warns of it" if warned else "measures it")
+    return f"`{_short(entry)}` {does}."
 
 
 def _short(entry: Entry) -> str:

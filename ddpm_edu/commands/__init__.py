@@ -14,7 +14,9 @@ from ddpm_edu.commands.averaging import average
 from ddpm_edu.commands.checking import doctor
 from ddpm_edu.commands.datasets import data
 from ddpm_edu.commands.evaluating import evaluate
+from ddpm_edu.commands.grading_notebooks import grade
 from ddpm_edu.commands.planning import plan
+from ddpm_edu.commands.progressing import progress
 from ddpm_edu.commands.sampling import sample
 from ddpm_edu.commands.texts import EXIT_CODES, PROGRAM
 from ddpm_edu.commands.training import presets, train
@@ -63,5 +65,5 @@ def program() -> None:
     """
 
 
-for command in (train, sample, average, evaluate, plan, presets, data, doctor):
+for command in (train, sample, average, evaluate, plan, presets, data, progress, grade, doctor):
     program.add_command(command)

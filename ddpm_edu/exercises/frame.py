@@ -118,7 +118,7 @@ def call(f: Callable[..., Any], *args: Any) -> Any:
     except (NotImplementedError, CheckFailed):
         raise
     except Exception as error:
-        raise CheckFailed(_told(error, f)) from error
+        raise CheckFailed(_told(error, f, args)) from error
     for a, copies in zip(args, before, strict=True):
         for now, then in zip(_tensors(a), copies, strict=True):
             if not torch.equal(now, then):
@@ -137,13 +137,14 @@ def _tensors(argument: Any) -> list[Tensor]:
     return [argument] if isinstance(argument, Tensor) else []
 
 
-def _told(error: Exception, f: Callable[..., Any]) -> str:
+def _told(error: Exception, f: Callable[..., Any], args: tuple[Any, ...]) -> str:
     """The error in one line, with the learner's own line (not one of a library it called) and the usual cause."""
     file = getattr(getattr(f, "__code__", None), "co_filename", None)
     mine = [line for line in traceback.extract_tb(error.__traceback__) if line.filename == file]
     where = f" (line {mine[-1].lineno}: {mine[-1].line})" if mine and mine[-1].line else ""
     cause = ""
-    if "must match" in str(error):  # torch's words for shapes that do not broadcast
+    # torch's words for shapes that do not broadcast; where a schedule came in, its tables are why
+    if "must match" in str(error) and any(isinstance(a, Schedule) for a in args):
         cause = " A table indexed with t has shape (N,) and meets x's *last* axis: use at(table, t, x)."
     return f"Your function stopped with {type(error).__name__}: {error}{where}.{cause}"
 

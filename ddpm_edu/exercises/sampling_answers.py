@@ -1,5 +1,7 @@
 """The library's answers to notebook 05's exercises, with their arguments: ints for times, x0 and eps apart."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -45,6 +47,16 @@ def guided_eps(eps_c: Tensor, eps_u: Tensor, w: float) -> Tensor:
 def invert_step(s: Schedule, x_s: Tensor, s_: int, t: int, eps: Tensor) -> Tensor:
     """One step of DDIM upwards: :func:`ddpm_edu.sampling.inversion.step`."""
     return inversion.step(s, x_s, _for_each(x_s, s_), _for_each(x_s, t), Denoised(eps, eps))
+
+
+def mended_sampler(
+    denoise: Callable[[Tensor, Tensor], Denoised], s: Schedule, steps: int, draw: Callable[[], Tensor]
+) -> Tensor:
+    """DDPM's samples in so many steps: :func:`ancestral_step` along :func:`pairs`, both the library's."""
+    x = draw()
+    for t, s_ in pairs(s.T, steps):
+        x = ancestral_step(s, x, t, s_, denoise(x, _for_each(x, t)).x0, draw())
+    return x
 
 
 def _for_each(x: Tensor, t: int) -> Tensor:

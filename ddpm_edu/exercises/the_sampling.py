@@ -1,7 +1,7 @@
-"""Checks of notebook 05. Here: one step of DDPM, one of DDIM, and a step upwards; the others are imported.
+"""Checks of notebook 05. Here: one step of DDPM and one of DDIM; the others are imported.
 
-Times are ints t > s_, as in ``s.alpha_bar[t]``. The oracles condition one Gaussian on another, share a variance out and
-solve for an unknown, in plain floats, on a chain of five uneven steps.
+Times are ints t > s_, as in ``s.alpha_bar[t]``. The oracles condition one Gaussian on another and share a
+variance out, in plain floats, on a chain of five uneven steps.
 """
 
 import math
@@ -13,11 +13,22 @@ from torch import Tensor
 
 from ddpm_edu.exercises.factors import PAIRS, Case, Input, Mistakes, examine
 from ddpm_edu.exercises.frame import call, check
-from ddpm_edu.exercises.sampling_inputs import NOT_RANDOM, clip_x0, extrapolated_x0, guided_eps
+from ddpm_edu.exercises.sampling_bugs import mended_sampler
+from ddpm_edu.exercises.sampling_inputs import clip_x0, extrapolated_x0, guided_eps
+from ddpm_edu.exercises.sampling_inversion import invert_step
 from ddpm_edu.exercises.sampling_pairs import pairs
 from ddpm_edu.exercises.small_chain import AB, BETAS, chain
 
-__all__ = ["ancestral_step", "clip_x0", "ddim_step", "extrapolated_x0", "guided_eps", "invert_step", "pairs"]
+__all__ = [
+    "ancestral_step",
+    "clip_x0",
+    "ddim_step",
+    "extrapolated_x0",
+    "guided_eps",
+    "invert_step",
+    "mended_sampler",
+    "pairs",
+]
 
 ROOT, REST, NOISE = [sqrt(ab) for ab in AB], [sqrt(1 - ab) for ab in AB], [1 - ab for ab in AB]
 BETA = [0.0, *BETAS]
@@ -53,6 +64,7 @@ def _sigma(t: int, s: int) -> float:
 ONE_STEP = "it is that of the single step from t to t - 1. s_ has no effect: index with s_."
 ALPHA = "alpha_t is that of a single step. From s_ to t it is alpha_bar_t / alpha_bar_s."
 SINGLE_BETA = "beta_t is that of a single step. From s_ to t it is 1 - alpha_bar_t / alpha_bar_s."
+NEXT_STEP = "it is that of the next single step, s.posterior_variance[s_], which knows nothing of t."
 
 _FACTORS_OF_X0: Mistakes = [
     (lambda t, s: ROOT[s] * BETA[t] / NOISE[t], SINGLE_BETA),
@@ -63,6 +75,20 @@ _FACTORS_OF_X0: Mistakes = [
     (lambda t, s: ROOT[s] * _beta(t, s) / REST[t], "divide by 1 - alpha_bar_t itself, not by its root."),
     (lambda t, s: ROOT[s] * sqrt(_beta(t, s)) / NOISE[t], "beta stands there itself, without a root."),
     (lambda t, s: ROOT[s], "that is the jump from x_0 to x_s. x_t knows something of x_s too."),
+    (lambda t, s: ROOT[s] * _beta(t, s), "it is not divided by 1 - alpha_bar_t."),
+    (lambda t, s: ROOT[s] * _beta(t, s) / NOISE[s], "it is divided by 1 - alpha_bar_s, and that is 0 at s_ = 0."),
+    (
+        lambda t, s: sqrt(AB[t] / AB[s]) * _beta(t, s) / NOISE[t],
+        "it has the root of alpha, the ratio. The step lands at s_: sqrt(alpha_bar_s).",
+    ),
+    (
+        lambda t, s: -_beta(t, s) / REST[t] / sqrt(AB[t] / AB[s]),
+        "x0 stands where Algorithm 2 has eps. x0 is the guess of the image: use the mean of q(x_s | x_t, x_0).",
+    ),
+    (
+        lambda t, s: ROOT[s] - REST[s] / REST[t] * ROOT[t],
+        "the mean keeps all of the noise found in x_t, and a draw adds more: x_s gets too much. (DDIM goes there.)",
+    ),
     (lambda t, s: math.nan if s else -1 / AB[t], "alpha_bar_t / alpha_bar_s is upside down. alpha_bar falls with t."),
     (lambda t, s: 0, "it is 0. The mean lies between x_0 and x_t."),
 ]
@@ -81,6 +107,12 @@ _FACTORS_OF_XT: Mistakes = [
         "it has 1 - alpha_bar_{t-1} where 1 - alpha_bar_s belongs.",
     ),
     (lambda t, s: sqrt(AB[t] / AB[s]), "(1 - alpha_bar_s) / (1 - alpha_bar_t) is missing."),
+    (lambda t, s: sqrt(AB[t] / AB[s]) * NOISE[s], "it is not divided by 1 - alpha_bar_t."),
+    (lambda t, s: NOISE[s] / NOISE[t], "sqrt(alpha) is missing, alpha = alpha_bar_t / alpha_bar_s."),
+    (
+        lambda t, s: sqrt(math.prod(1 - beta for beta in BETA[s:t])) * NOISE[s] / NOISE[t],
+        "alpha is a product one step off: from s_ + 1 to t, both included. Or take alpha_bar_t / alpha_bar_s.",
+    ),
     (lambda t, s: 0, "it is 0. The mean lies between x_0 and x_t."),
 ]
 _BETA_TOO = (
@@ -91,6 +123,8 @@ LAST = "in the step to s_ = 0 it is 0. x_0 is the result, and noise would only s
 _FACTORS_OF_NOISE: Mistakes = [
     (lambda t, s: 0, "it is 0. The step is a draw: mean + sigma * noise."),
     (lambda t, s: _sigma(t, s) if s else math.nan, LAST),
+    (lambda t, s: _sigma(t, s) if s > 1 else 0, "it is 0 at s_ = 1 as well. Only the step to s_ = 0 adds none."),
+    (lambda t, s: -_sigma(t, s), "the sign. (A draw all the same, as noise has no sign; write + for the check.)"),
     (lambda t, s: _backward(t, s)[2], "that is the variance. Multiply noise by its square root."),
     (lambda t, s: sqrt(_beta(t, s)), f"{_BETA_TOO}, which also ends without noise."),
     (lambda t, s: sqrt(_beta(t, s)) if s else math.nan, f"{_BETA_TOO}."),
@@ -101,11 +135,18 @@ _FACTORS_OF_NOISE: Mistakes = [
     (lambda t, s: sqrt(BETA[t] * NOISE[s] / NOISE[t]), SINGLE_BETA),
     (lambda t, s: BETA[t] if s else math.nan, SINGLE_BETA),
     (lambda t, s: sqrt(BETA[t]) if s else math.nan, SINGLE_BETA),
-    (lambda t, s: _sigma(t, t - 1), ONE_STEP),
     (lambda t, s: _sigma(t, t - 1) if s else math.nan, ONE_STEP),
+    (lambda t, s: _sigma(t, t - 1) ** 2, f"{ONE_STEP} And take its root."),
+    (lambda t, s: _sigma(s, s - 1) if s else math.nan, NEXT_STEP),
+    (lambda t, s: REST[s] / REST[t], "sqrt(beta) is missing: the variance is beta times that ratio."),
+    (
+        lambda t, s: _beta(t, s) * REST[s] / REST[t],
+        "beta stands outside of the root: put it under it.",
+    ),
     (lambda t, s: sqrt(_beta(t, s)) * REST[t] / REST[s], "(1 - alpha_bar_s) / (1 - alpha_bar_t) is upside down."),
     (lambda t, s: sqrt(_beta(t, s)) * REST[s], "the variance is not divided by 1 - alpha_bar_t."),
     (lambda t, s: REST[s], "that is all the noise of x_s. x_t knows a part of it: the variance is smaller."),
+    (lambda t, s: REST[t] if s else math.nan, "that is all the noise of x_t. The step lands at s_, and knows x_t."),
     (lambda t, s: 1 if s else math.nan, "it is 1. Multiply noise by sigma, the root of the posterior's variance."),
 ]
 
@@ -151,6 +192,7 @@ _SIGMAS: Mistakes = [
     (lambda t, s, eta: eta * sqrt(BETA[t]) * REST[s] / REST[t], SINGLE_BETA),
     (lambda t, s, eta: eta * sqrt(BETA[t]) if s else math.nan, SINGLE_BETA),
     (lambda t, s, eta: eta * _sigma(t, t - 1), ONE_STEP),
+    (lambda t, s, eta: eta * _sigma(s, s - 1) if s else math.nan, NEXT_STEP),
     (lambda t, s, eta: eta * sqrt(_beta(t, s)) * REST[t] / REST[s], "the ratio of 1 - alpha_bar is upside down."),
     (lambda t, s, eta: eta if s else math.nan, "it is eta alone. eta says which share of the posterior's deviation."),
     (lambda t, s, eta: _sigma(t, s) * eta if s else math.nan, LAST),
@@ -174,6 +216,21 @@ _SHARES_OF_EPS: Mistakes = [
     (lambda t, s, eta: sqrt(NOISE[t - 1] - (eta * _sigma(t, s)) ** 2), "it has alpha_bar_{t-1}. The step lands at s_."),
     (lambda t, s, eta: sqrt(NOISE[s] - eta * _sigma(t, s)), "sigma is taken off. Variances add: take off sigma^2."),
     (lambda t, s, eta: REST[s] - eta * _sigma(t, s), "sigma is taken off after the root. Take sigma^2 off before it."),
+    (lambda t, s, eta: REST[s] - (eta * _sigma(t, s)) ** 2, "sigma^2 is taken off after the root, not before it."),
+    (lambda t, s, eta: REST[s] * (1 - eta), "it falls with 1 - eta. Variances add up, not factors: take off sigma^2."),
+    (
+        lambda t, s, eta: REST[s] * sqrt(1 - eta**2),
+        "nothing of eps is left at eta = 1. sigma^2 is what comes in anew, and it is less than 1 - alpha_bar_s.",
+    ),
+    (
+        lambda t, s, eta: sqrt(1 - (eta * _sigma(t, s)) ** 2),
+        "the noises add up to 1. x_s has only 1 - alpha_bar_s.",
+    ),
+    (
+        lambda t, s, eta: sqrt(max(0, AB[s] - (eta * _sigma(t, s)) ** 2)),
+        "it has alpha_bar_s, the image's part. The noise of x_s has the variance 1 - alpha_bar_s.",
+    ),
+    (lambda t, s, eta: 1, "it is 1. eps is scaled to the noise that x_s has."),
     (lambda t, s, eta: sqrt(NOISE[s] + (eta * _sigma(t, s)) ** 2), "sigma^2 is added. It is taken off."),
     (lambda t, s, eta: 0, "it is 0. Without it x_s is far too clean."),
 ]
@@ -198,52 +255,3 @@ def ddim_step(f: Callable[..., Any]) -> None:
         Input("eps", _kept, _SHARES_OF_EPS),
     ]
     examine(run, parts, _WITH_ETA, f"{AT}, eta = {{}}", OWN_NOISE)
-
-
-# ---------------------------------------------------------------- a step upwards
-
-
-def _upwards(x_s: float, eps: float, t: int, s: int) -> float:
-    """x_0 solved for at s, then mixed with the same eps at t."""
-    x0 = (x_s - REST[s] * eps) / ROOT[s]
-    return ROOT[t] * x0 + REST[t] * eps
-
-
-_FACTORS_OF_XS: Mistakes = [
-    (lambda t, s: ROOT[s] / ROOT[t], "the times are exchanged: that is DDIM's step down, from t to s_."),
-    (lambda t, s: AB[t] / AB[s], "alpha_bar_t / alpha_bar_s is to be under a root."),
-    (lambda t, s: ROOT[t], "it is sqrt(alpha_bar_t), as if x_s were x_0. First x_0 = (x_s - ..) / sqrt(alpha_bar_s)."),
-    (lambda t, s: ROOT[t] / AB[s], "x_0 is (x_s - ..) over sqrt(alpha_bar_s): its root is missing."),
-    (lambda t, s: AB[t] / ROOT[s], "x_t has sqrt(alpha_bar_t) x_0: its root is missing."),
-    (lambda t, s: sqrt(1 - BETA[t]), "alpha_t is that of a single step. Use s.alpha_bar[t] and s.alpha_bar[s_]."),
-    (lambda t, s: ROOT[t] / ROOT[t - 1], ONE_STEP),
-    (lambda t, s: 1, "it is 1. x_0, and so x_s, is shrunk on the way up."),
-]
-_ADDED: Mistakes = [
-    (lambda t, s: sqrt(_beta(t, s)), "noise is added to x_s, as forwards. What is in x_s is turned up instead."),
-    (lambda t, s: REST[t], "it comes on top of the noise that x_s has. Take x_0 out of x_s first."),
-    (lambda t, s: REST[s] - ROOT[t] / ROOT[s] * REST[s], "x_t gets the noise of s_ in place of that of t."),
-    (lambda t, s: REST[t] - ROOT[t] / ROOT[s] * REST[t], "x_0 is found with the noise of t, and x_s has that of s_."),
-    (lambda t, s: NOISE[t] - ROOT[t] / ROOT[s] * NOISE[s], "the roots are missing: sqrt(1 - alpha_bar) eps."),
-    (lambda t, s: NOISE[t] - ROOT[t] / ROOT[s] * REST[s], "x_t ends in sqrt(1 - alpha_bar_t) eps: a root is missing."),
-    (lambda t, s: REST[t] - ROOT[t] / ROOT[s] * NOISE[s], "x_s has sqrt(1 - alpha_bar_s) eps: a root is missing."),
-    (lambda t, s: REST[t] - REST[s], "what is taken out of x_s is shrunk with it: sqrt(alpha_bar_t / alpha_bar_s)."),
-    (lambda t, s: REST[t] + ROOT[t] / ROOT[s] * REST[s], "the sign: the noise of x_s is taken away, not added."),
-    (lambda t, s: 0, "it is 0. x_t has more noise than x_s: + sqrt(1 - alpha_bar_t) eps."),
-]
-
-
-@check("5.6 one step upwards")
-def invert_step(f: Callable[..., Any]) -> None:
-    """f(s, x_s, s_, t, eps) must be the x_t that has the x_0 and the eps of x_s."""
-    table = chain()
-
-    def run(inputs: Sequence[Tensor], case: Case) -> Any:
-        t, s = case
-        return call(f, table, inputs[0], s, t, inputs[1])
-
-    parts = [
-        Input("x_s", lambda t, s: _upwards(1, 0, t, s), _FACTORS_OF_XS),
-        Input("eps", lambda t, s: _upwards(0, 1, t, s), _ADDED),
-    ]
-    examine(run, parts, PAIRS, AT, NOT_RANDOM)

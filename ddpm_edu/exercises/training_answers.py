@@ -62,3 +62,23 @@ def scaled_step(
     nn.utils.clip_grad_norm_(parameters, limit)
     scaler.step(optimiser)
     scaler.update()
+
+
+def whole_step(
+    run: tuple[nn.Module, torch.optim.Optimizer, dict[str, Tensor]],
+    loss_of: Callable[[Tensor], Tensor],
+    parts: Sequence[Tensor],
+    limit: float,
+    decay: float,
+    n: int,
+) -> None:
+    """One update of weights and average, the n-th (1, 2, ..), as :func:`ddpm_edu.training.loop.one_step` does it."""
+    net, optimiser, average = run
+    optimiser.zero_grad(set_to_none=True)
+    samples = sum(len(part) for part in parts)
+    for part in parts:
+        (loss_of(part).sum() / samples).backward()
+    nn.utils.clip_grad_norm_(net.parameters(), limit)
+    optimiser.step()
+    for name, weight in net.named_parameters():
+        average[name] = followed(average[name], weight.detach(), decay, n)

@@ -15,7 +15,7 @@ from ddpm_edu.exercises.frame import CheckFailed, call, check, tensor_like
 # ---------------------------------------------------------------- the average
 
 _UPDATES = [(decay, n) for decay in (0.9999, 0.9, 0.5) for n in (1, 2, 50, 3000)]
-_OLD, _NEW = (1.0, -2.0, 0.25), (0.5, 1.0, -3.0)
+_OLD, _NEW = (1.0, -2.0, 0.25), (0.375, 1.0, -3.0)
 Shares = Callable[[float, int], tuple[float, float]]
 
 
@@ -35,6 +35,10 @@ _SHARES: list[tuple[Shares, str]] = [
     (lambda d, n: (d, 1 - min(d, _warm(n))), "The shares do not add up to 1: warm up d once, then use d and 1 - d."),
     (lambda d, n: (min(d, _warm(n)), 1.0), "The new weight comes in whole: its share is 1 - d."),
     (lambda d, n: (1.0, 1 - min(d, _warm(n))), "The old average stays whole: its share is d."),
+    (
+        lambda d, n: (1.0, min(d, _warm(n)) - 1),
+        "average - (1 - d) * (average - weight): subtract the difference.",
+    ),
     (lambda d, n: (1.0, 0.0), "The average came back as it was. lerp and add give a new tensor: return that."),
     (lambda d, n: (0.0, 1.0), "The new weight came back: that is no average."),
 ]
@@ -44,6 +48,11 @@ _SHARES: list[tuple[Shares, str]] = [
 def followed(f: Callable[..., Any]) -> None:
     """f(average, weight, decay, n) must be d average + (1 - d) weight with d = min(decay, (1 + n) / (10 + n))."""
     results = [_follow(f, decay, n) for decay, n in _UPDATES]
+    if results == [_rounded(decay, n) for decay, n in _UPDATES]:
+        raise CheckFailed(
+            "The average is float32, but (1 - d) * weight was computed in bfloat16, and rounded to 8 bits, before it "
+            "was added. Fix: weight.float() first."
+        )
     _explain(results, lambda d, n: (min(d, _warm(n)), 1 - min(d, _warm(n))), _SHARES)
 
 
@@ -57,6 +66,13 @@ def _follow(f: Callable[..., Any], decay: float, n: int) -> list[float]:
             "and an average that is asked to move by a ten-thousandth stays where it is. Fix: weight.float()."
         )
     values: list[float] = tensor_like(result, (3,), "the average").tolist()
+    return values
+
+
+def _rounded(decay: float, n: int) -> list[float]:
+    """The answer of those who multiply the weight as it comes."""
+    d = min(decay, (1 + n) / (10 + n))
+    values: list[float] = (d * torch.tensor(_OLD) + (1 - d) * torch.tensor(_NEW).bfloat16()).tolist()
     return values
 
 
@@ -79,7 +95,9 @@ def _explain(results: list[list[float]], right: Shares, wrong: Sequence[tuple[Sh
     for (decay, n), got in zip(_UPDATES, results, strict=True):
         want = _mixed(*right(decay, n))
         if not math.isclose(got[0], want[0], rel_tol=1e-5):
-            raise CheckFailed(f"decay {decay}, n = {n}: from 1 and 0.5 came {got[0]:.6f}, expected {want[0]:.6f}.")
+            raise CheckFailed(
+                f"decay {decay}, n = {n}: from {_OLD[0]} and {_NEW[0]} came {got[0]:.6f}, expected {want[0]:.6f}."
+            )
     raise CheckFailed("The first number is right, others are not: every number of the tensors is averaged alike.")
 
 
@@ -130,6 +148,30 @@ _RATES: list[tuple[Rate, str]] = [
     (
         lambda s, n, w, p: p * ((s + 1) / w if w else 1) * _falling(s / n),
         "It goes on rising after the warm-up: min(1, ...).",
+    ),
+    (
+        lambda s, n, w, p: p * min(1, s + 1 / w if w else 1) * _falling(s / n),
+        "Brackets: step + 1 / warmup is step + (1 / warmup). Write (step + 1) / warmup.",
+    ),
+    (
+        lambda s, n, w, p: p * max(1, (s + 1) / w if w else 1) * _falling(s / n),
+        "max in place of min: there is no warm-up, and after it the rate rises above the peak.",
+    ),
+    (
+        lambda s, n, w, p: p * min(1, (s + 1) / (w + 1)) * _falling(s / n),
+        "It rises over warmup + 1 steps: (step + 1) / warmup reaches 1 in the last step of the warm-up.",
+    ),
+    (
+        lambda s, n, w, p: p * ((s + 1) / w if s < w else _falling(s / n)),
+        "In the warm-up the cosine is missing: both factors are there at every step, and are multiplied.",
+    ),
+    (
+        lambda s, n, w, p: p * _rising(s, w) * _falling(s / (n - 1)),
+        "The cosine is divided by steps - 1, so that the last step has the rate 0 and does nothing: divide by steps.",
+    ),
+    (
+        lambda s, n, w, p: p * _rising(s, w) * 0.5 * (1 + math.cos(180 * s / n)),
+        "math.cos takes radians: half a turn is pi, not 180.",
     ),
     (lambda s, n, w, p: _rising(s, w) * _falling(s / n), "`peak` has no effect: multiply by it."),
 ]

@@ -47,6 +47,7 @@ def draw(f: Callable[..., Any]) -> None:
                 "generator(seed, step) hashes the pair."
             )
     _judge_rows(f)
+    _judge_streams(whole, 0, 5)
 
 
 def _drawn(f: Callable[..., Any], seed: int, step: int, rank: int = 0, world: int = 1, batch: int = _BATCH) -> Drawn:
@@ -110,6 +111,17 @@ def _judge_rows(f: Callable[..., Any]) -> None:
                 f"{name}: {world} processes together do not have what one has. Usual cause: the rank is in the seed. "
                 "Draw the whole batch from (seed, step), then slice [rank::world]."
             )
+
+
+def _judge_streams(whole: Drawn, seed: int, step: int) -> None:
+    """Times and noise must not both be the first numbers of the same generator."""
+    t = torch.randint(1, _T + 1, (_BATCH,), generator=generator(seed, step))
+    noise = torch.randn(_BATCH, *_SHAPE, generator=generator(seed, step))
+    if torch.equal(whole[0], t) and torch.equal(whole[1], noise):
+        raise CheckFailed(
+            "Two generators with the same key: times and noise are made from the same random numbers, so that a time "
+            "always comes with the same noise. Make one g, and draw both from it, one after the other."
+        )
 
 
 # ---------------------------------------------------------------- what a checkpoint must hold

@@ -1,8 +1,9 @@
 """Widgets that need no kernel once they are shown: plain JavaScript, in JupyterLab and on the reading site alike.
 
 Each is a file ``browser/NAME.js`` with ``export default { render }``; ``browser/shared.js`` stands before it, so that
-what all of them need is written once. In a notebook anywidget shows it. Its stored output carries the same model as
-HTML, which ``browser/mount.js`` brings to life on a page that has no kernel, and a text for pages without scripts.
+what all of them need is written once, then the parts of a long one. In a notebook anywidget shows it. Its stored output
+carries the same model as HTML, which ``browser/mount.js`` brings to life on a page that has no kernel, and a text for
+pages without scripts.
 """
 
 import base64
@@ -17,15 +18,20 @@ import traitlets
 
 FOLDER = Path(__file__).parent / "browser"
 
+# A widget that is long for one file: the files that stand before its own.
+PARTS = {"playground": ("diffusion2d", "network2d", "world2d", "picture2d")}
+
 
 def script(name: str) -> str:
-    """The JavaScript module of a widget, complete: what all share, then its own file."""
-    return "\n".join((FOLDER / f"{file}.js").read_text(encoding="utf-8") for file in ("shared", name))
+    """The JavaScript module of a widget, complete: what all share, its parts, then its own file."""
+    files = ("shared", *PARTS.get(name, ()), name)
+    return "\n".join((FOLDER / f"{file}.js").read_text(encoding="utf-8") for file in files)
 
 
 def names() -> list[str]:
     """The widgets that there are."""
-    return sorted(path.stem for path in FOLDER.glob("*.js") if path.stem not in ("shared", "mount"))
+    others = {"shared", "mount"}.union(*PARTS.values())
+    return sorted(path.stem for path in FOLDER.glob("*.js") if path.stem not in others)
 
 
 def bundle() -> str:

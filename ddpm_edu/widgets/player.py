@@ -4,13 +4,11 @@ import base64
 import io
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from ddpm_edu import plots
-from ddpm_edu.data import to_uint8
 from ddpm_edu.errors import DDPMError
 from ddpm_edu.widgets.in_browser import InBrowser, script
 
@@ -40,24 +38,13 @@ def player(frames: Sequence[Tensor], labels: Sequence[str], title: str, columns:
     """
     if not frames or len(frames) != len(labels):
         raise DDPMError(f"a player needs frames and as many labels; got {len(frames)} frames, {len(labels)} labels.")
-    pngs = [_png(_laid_out(to_uint8(batch.cpu()), columns)) for batch in frames]
+    pngs = [_png(plots.tiled(batch, columns, zoom=1)) for batch in frames]  # the browser magnifies
     return Player(pngs, labels, title, width, _still(frames, columns))
 
 
-def _laid_out(images: Tensor, columns: int) -> np.ndarray:
-    """uint8 (N, C, H, W) as one picture (rows, width, C), a grey pixel between neighbours."""
-    n, channels, height, width = images.shape
-    rows = -(-n // columns)
-    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), 128, np.uint8)
-    for i, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
-        top, left = (i // columns) * (height + 1), (i % columns) * (width + 1)
-        sheet[top : top + height, left : left + width] = image
-    return sheet
-
-
-def _png(pixels: np.ndarray) -> bytes:
+def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

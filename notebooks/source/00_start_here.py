@@ -82,11 +82,12 @@ made = sampling.sample(
 )
 distance = torch.cdist(made.flatten(1), digits.flatten(1)).min(1).values
 print(f"distance of the ten results from the nearest digit of the data: {distance.max():.3f} at most")
-plots.animation(walk, columns=10)
+labels = [f"step {i} of 100" for i in range(1, 101)]
+widgets.player(walk, labels, "ten digits out of noise", width=720)
 
 # %% [markdown]
-# *What to see: ten times noise, and out of it ten digits. For most of the way nothing is to be seen: they appear in the
-# last quarter. The animation begins anew after two seconds.*
+# *What to see: press Play, or move the slider. Ten times noise, and out of it ten digits. For most of the way nothing is
+# to be seen: they appear in the last quarter.*
 #
 # The results are digits *of the data*, not new ones: whoever knows all the images by heart can only repeat them. A network
 # of modest size does not learn them all by heart, and that is how it comes to make new ones. Teaching a network to make
@@ -103,6 +104,7 @@ plots.animation(walk, columns=10)
 # - right: you get a tick, and the page goes on **with yours**.
 #
 # The cell below the check, `or_library`, decides which of the two goes on. Hints are folded: try first. The [solutions edition](solutions/00_start_here.ipynb) of each page shows one way to do it.
+# What you have solved is noted in one file on this machine; `exercises.progress()`, from `ddpm_edu`, shows it as a table.
 #
 # ### Exercise 0.1: two weights
 #

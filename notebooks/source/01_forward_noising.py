@@ -36,7 +36,7 @@ from IPython.display import display
 
 from ddpm_edu import data, forward, plots, schedules, widgets
 from ddpm_edu.errors import ScheduleWarning
-from ddpm_edu.exercises import forward_noising, or_library, quiz, same
+from ddpm_edu.exercises import forward_noising, or_library, same
 from ddpm_edu.forward import at
 
 digits = data.digits()
@@ -150,9 +150,11 @@ q_step = or_library(q_step, forward.q_step)
 
 # %%
 g = torch.Generator().manual_seed(0)
-x, shown = images[:10], {0: images[:10]}
+x, shown, film = images[:10], {0: images[:10]}, [images[:10]]
 for t in range(1, s.T + 1):
     x = q_step(s, x, torch.full((10,), t), torch.randn(x.shape, generator=g))
+    if t % 25 == 0:
+        film.append(x)
     if t in (50, 150, 300, 500, 1000):
         shown[t] = x
 for t, states in shown.items():
@@ -166,6 +168,12 @@ plots.images(torch.cat(list(shown.values())), titles, 10, size=0.9)
 #
 # The walk forgets where it began. Whatever the data's mean and variance were, they are shrunk away step by step, and
 # after enough steps what is left is noise of mean 0 and variance 1.
+#
+# The same walk as a film. Press Play, or move the slider: at which t do *you* lose the 3?
+
+# %%
+labels = [f"t = {25 * i}, variance {states.var():.2f}" for i, states in enumerate(film)]
+widgets.player(film, labels, "ten digits walking into noise", width=720)
 
 # %% [markdown]
 # ## Every step at once
@@ -780,14 +788,11 @@ print(f"with rand: mean {x.mean():.0f} (should be 0), variance {x.var():.1f} (sh
 # %% [markdown]
 # ## Five questions
 #
-# Open an option to see whether it is right, and why. Or answer in code, as in the next cell.
+# Answer by mouse or keyboard: every option says why it is right or wrong. What you have solved so far, here and in the
+# other lessons, `python -m ddpm_edu progress` shows (it stays on this machine).
 
 # %%
-questions = quiz.load("01_forward_noising")
-questions
-
-# %%
-questions.answer(1, "a")
+widgets.quiz("01_forward_noising")
 
 # %% [markdown]
 # ## What to read next

@@ -39,7 +39,7 @@ from torch.distributions import Normal, kl_divergence
 
 from ddpm_edu import closed_form, elbo, forward, oracles, plots, sampling, schedules, widgets
 from ddpm_edu.errors import DDPMError, ScheduleWarning
-from ddpm_edu.exercises import bound_answers, or_library, quiz, same, the_bound
+from ddpm_edu.exercises import bound_answers, or_library, same, the_bound
 from ddpm_edu.forward import at, q_posterior
 from ddpm_edu.reverse import beside, optimal
 
@@ -1167,14 +1167,11 @@ for name, values in both.items():
 # %% [markdown]
 # ## Five questions
 #
-# Open an option to see whether it is right, and why. Or answer in code, as in the next cell.
+# Answer by mouse or keyboard: every option says why it is right or wrong. What you have solved so far, here and in the
+# other lessons, `python -m ddpm_edu progress` shows (it stays on this machine).
 
 # %%
-questions = quiz.load("02_the_bound")
-questions
-
-# %%
-questions.answer(1, "c")
+widgets.quiz("02_the_bound")
 
 # %% [markdown]
 # ## What to read next

@@ -38,7 +38,7 @@ from torch.distributions import Normal, kl_divergence
 from ddpm_edu import data, losses, models, oracles, parameterization, plots, schedules, widgets
 from ddpm_edu.elbo import eps_weight
 from ddpm_edu.errors import TimestepError
-from ddpm_edu.exercises import epsilon_answers, or_library, quiz, same, the_epsilon_loss
+from ddpm_edu.exercises import epsilon_answers, or_library, same, the_epsilon_loss
 from ddpm_edu.forward import at, q_posterior, q_sample, q_step, random_t
 from ddpm_edu.sampling import sample
 from ddpm_edu.training import fit, generator
@@ -935,14 +935,11 @@ figure
 # %% [markdown]
 # ## Five questions
 #
-# Open an option to see whether it is right, and why. Or answer in code, as in the next cell.
+# Answer by mouse or keyboard: every option says why it is right or wrong. What you have solved so far, here and in the
+# other lessons, `python -m ddpm_edu progress` shows (it stays on this machine).
 
 # %%
-questions = quiz.load("03_the_epsilon_loss")
-questions
-
-# %%
-questions.answer(1, "b")
+widgets.quiz("03_the_epsilon_loss")
 
 # %% [markdown]
 # ## What to read next

@@ -43,7 +43,7 @@ torch.set_num_threads(1)  # the networks are so small that two threads mostly wa
 # %%
 from ddpm_edu import data, losses, models, parameterization, plots, schedules, widgets
 from ddpm_edu.diagram import unet_diagram
-from ddpm_edu.exercises import or_library, quiz, same, the_unet
+from ddpm_edu.exercises import or_library, same, the_unet, unet_answers
 from ddpm_edu.forward import q_sample, random_t
 from ddpm_edu.models import checkpointing, resblock
 from ddpm_edu.models.attention import CrossAttention, SelfAttention, weights
@@ -147,6 +147,15 @@ def by_gradient(layers):
     return int((torch.autograd.grad(out[0, 0, 0], line)[0] != 0).sum())
 
 receptive_field = or_library(receptive_field, by_gradient)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *the product of the strides before it* | kernels were added or multiplied as they are |
+# | *own stride does not widen* | a stride lengthens the steps of the layers after it, not its own |
+# | *Start from 1* | the pixel itself was not counted |
+#
+# [One way to solve it](solutions/04_the_unet.ipynb). Should look like: `[x] 4.1 how far a pixel sees: right.` What it says of two networks:
 
 # %%
 flat = [(3, 1)] * 16  # sixteen convolutions, one after the other
@@ -327,6 +336,14 @@ def by_counting(c_in, c_out, e):
 block_parameters = or_library(block_parameters, by_counting)
 
 # %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *Two things*, *Three things* | several parts are missing at once, most often norms and biases |
+# | *the shortcut is x itself* | a 1 x 1 convolution was counted in every block |
+# | *2 c_out are missing* | two causes give the same number: the biases of both convolutions, or the second norm |
+#
+# [One way to solve it](solutions/04_the_unet.ipynb). Should look like: `[x] 4.2 counting a block's parameters: right.`
+#
 # DDPM's network for CIFAR-10 has 22 such blocks and 35,746,307 parameters. The blocks on the way up are the
 # larger ones, as they also read the skips:
 
@@ -354,7 +371,7 @@ print(f"{blocks:,} of {whole:,} parameters, {blocks / whole:.0%}, are in residua
 # %%
 torch.manual_seed(0)
 block = resblock.ResBlock(32, 32, 128, "add", groups=8, eps=1e-6, dropout=0.0)
-h, told = torch.randn(4, 32, 8, 8), torch.randn(4, 128)
+h, told = torch.randn(4, 32, 8, 8), torch.randn(4, 128)  # told: what it is told of the time, see below
 same("a new block of h", block(h, told).detach(), "h", h, 0)
 
 fresh, t = models.unet_digits(), random_t(s, 500, generator(0))
@@ -398,7 +415,7 @@ with torch.no_grad():
 # \omega_k = 10000^{-k/(d/2-1)} .$$
 #
 # The fast ones tell neighbours apart, the slow ones early from late, as the second hand and the hour hand of a clock do. (The very slowest
-# hardly move in 1000 steps; the 10000 comes from another use.)
+# hardly move in 1000 steps: the 10000 was made for the places of words in a text, Vaswani et al., 2017.)
 #
 # ### Exercise 4.3: the time as a row of waves
 #
@@ -424,6 +441,16 @@ the_unet.time_embedding(time_embedding)
 
 # %% tags=["fallback"]
 time_embedding = or_library(time_embedding, models.sinusoidal)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *Here it is dim/2 - 1* | the formula of the Transformer and of improved DDPM; DDPM's code differs |
+# | *another sample's row* | `reshape` or `view` where sines and cosines should be joined |
+# | *must match* | `t` meets the frequencies without being a column |
+# | *rounded to whole numbers* | `//`, or `10_000` to the power of whole numbers |
+#
+# [One way to solve it](solutions/04_the_unet.ipynb). Should look like: `[x] 4.3 the time as a row of waves: right.` All waves of all times:
 
 # %%
 waves = time_embedding(torch.arange(1, 1001), 64)
@@ -467,7 +494,8 @@ figure, (ax,) = plots.picture(5.5, 3.6)
 ax.imshow(table.log10(), cmap="cividis", vmin=-3)
 for i, j in torch.cartesian_prod(*[torch.arange(len(times))] * 2).tolist():
     small = table[i, j] < 0.005
-    ax.text(j, i, "<0.005" if small else f"{table[i, j]:.2f}", ha="center", va="center", color="white" if small else "black")
+    ax.text(j, i, "<0.005" if small else f"{table[i, j]:.2f}", ha="center", va="center", fontsize=8,
+            color="white" if small else "black")
 ax.set(xticks=range(len(times)), xticklabels=times, yticks=range(len(times)), yticklabels=times)
 ax.set(xlabel="t it was told", ylabel="true t", title="mean squared error of the noise")
 figure
@@ -542,8 +570,9 @@ scale_shift = or_library(scale_shift, resblock.scale_and_shift)
 # | *other axes than those of the image* | (N, C) meets (N, C, H, W) from the right: two axes are missing |
 # | *lines w up with the last two axes* | plain `h + w`; where sizes happen to fit, torch says nothing |
 # | *The 1 is missing* | `normal * w`: while w is small the branch is all but off |
+# | *1 + w multiplies b* | a bracket: the shift comes after the scale |
 #
-# [One way to solve them](solutions/04_the_unet.ipynb).
+# [One way to solve them](solutions/04_the_unet.ipynb). Should look like: `[x] 4.4 telling a block the time: right.` and `[x] 4.5 scale and shift: right.`
 #
 # ### Is the 1 needed?
 #
@@ -594,7 +623,7 @@ print(f"loss with addition minus loss with AdaGN: {gap:.4f} ± {noise_of_it:.4f}
 # $$\text{attention}(q, k, v) = \text{softmax}\Big(\frac{q\,k^\top}{\sqrt d}\Big)\,v .$$
 #
 # The softmax runs over the keys, so that the weights of each query sum to 1; $d$ is the length of $q$ and $k$. Without the root the
-# scores grow with $d$, and the softmax picks one winner and has no gradient left.
+# scores grow like $\sqrt d$, and the softmax picks one winner and has no gradient left.
 #
 # ### Exercise 4.6: attention
 #
@@ -620,6 +649,15 @@ the_unet.attention(attention)
 attention = or_library(attention, F.scaled_dot_product_attention)
 
 # %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *k is not transposed* | `q @ k`, or a `reshape`: it gives the right shape and the wrong numbers |
+# | *over the queries*, *over the batch* | the softmax along another axis. `F.softmax` without `dim` takes the batch here |
+# | *You divide by the root of ...* | the size of another axis: $d$ is the last of `q` |
+# | *Large scores overflow* | `exp` by hand |
+#
+# [One way to solve it](solutions/04_the_unet.ipynb). Should look like: `[x] 4.6 attention: right.`
+#
 # The library's block is this, with a norm before, a convolution after (that starts at zero), and its input added. It
 # may use several *heads*: the channels are split, each part has queries and keys of its own, and can look elsewhere.
 
@@ -783,6 +821,14 @@ the_unet.best_checkpoints(best_checkpoints)
 best_checkpoints = or_library(best_checkpoints, checkpointing.best_segments)
 
 # %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *n / k is rounded down* | `n // k` forgets the layers that are left over |
+# | *That is the least memory* | the smallest sum was returned, not the k that it belongs to |
+# | *For n = 1 nothing is left*, *k begins at 1* | `range` begins at 0 and stops before its end |
+#
+# [One way to solve it](solutions/04_the_unet.ipynb). Should look like: `[x] 4.7 how many checkpoints: right.`
+#
 # Now with torch. 64 convolutions in a chain, cut into $k$ segments; `peak_bytes` watches every tensor of a forward and backward pass and returns the most
 # that was alive at once (on the meta device: nothing is computed).
 
@@ -899,6 +945,96 @@ explorer
 # %% [markdown]
 # ## What people get wrong
 #
+# **A block from memory.** Its layers are soon written down. In which order they are called is where blocks go wrong, and nothing stops then: the shapes fit, and
+# the network trains, to a higher loss.
+#
+# ### Exercise 4.8: find the bugs: a residual block
+#
+# *Difficulty 3 of 5, fifteen minutes.*
+#
+# `layers` has the layers of a block, by name. This function calls them, and has four mistakes:
+
+# %%
+def careless_block(layers, x, told):
+    h = F.silu(layers.norm1(x))
+    branch = layers.norm2(F.silu(layers.conv1(h)))
+    branch = layers.conv2(F.dropout(branch, 0.1))
+    shift = layers.time(F.silu(told))[:, :, None, None]
+    return layers.shortcut(h) + branch + shift
+
+block = resblock.ResBlock(32, 32, 128, "add", groups=8, eps=1e-6, dropout=0.1).eval()
+print(unet_answers.Layers(block))  # the block's own, in alphabetical order
+
+# %% [markdown]
+# Three of the four show in what it does:
+
+# %%
+def symptoms(build):
+    """Three things to ask of any residual block: of a new one, then of one whose last convolution is awake."""
+    torch.manual_seed(0)
+    layers = unet_answers.Layers(resblock.ResBlock(32, 32, 128, "add", groups=8, eps=1e-6, dropout=0.1)).eval()
+    def ask(told, seed=1):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            return build(layers, h, told)
+    print(f"a new block changes its input by up to {(ask(told) - h).abs().max():.2f}")
+    nn.init.xavier_uniform_(layers.conv2.weight)
+    print(f"asked twice the same, its answers differ by up to {(ask(told) - ask(told, 2)).abs().max():.2f}")
+    change = ask(told.flip(0)) - ask(told)  # what another time changes, pixel by pixel
+    print(f"what another time changes differs between pixels by up to {(change.amax((2, 3)) - change.amin((2, 3))).max():.2f}")
+
+symptoms(careless_block)
+
+# %% [markdown]
+# The first two should be 0. The third should not: a number that is added at the end shifts all pixels alike, and what the block *does* to the image would not depend on the time.
+#
+# Write `mended_block`: DDPM's block, from the same layers.
+#
+# <details><summary>Hint 1</summary>What does the skip carry? Which of <code>F.dropout</code> and <code>layers.dropout</code> knows whether the layer is in training or evaluation mode? Where does the time come in?</details>
+# <details><summary>Hint 2</summary>For the fourth go through the four steps under "The residual block", word by word: "normalise, SiLU, convolution".</details>
+
+# %% tags=["exercise"]
+def mended_block(layers, x, told):
+    """x (N, C, H, W), told (N, e) -> the result of DDPM's residual block."""
+    # BEGIN SOLUTION
+    h = layers.conv1(F.silu(layers.norm1(x)))
+    h = h + layers.time(F.silu(told))[:, :, None, None]
+    h = layers.conv2(layers.dropout(F.silu(layers.norm2(h))))
+    return layers.shortcut(x) + h
+    # END SOLUTION
+
+# %% tags=["check"]
+the_unet.mended_block(mended_block)
+
+# %% tags=["fallback"]
+mended_block = or_library(mended_block, unet_answers.mended_block)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *Asked twice the same* | `F.dropout` drops also where nothing is trained, unless it is told not to |
+# | *Two things*, *Three things* | the check puts the layers together in every way that it knows, and names what is left |
+# | *In training nothing is dropped* | dropout was thrown out with its bug |
+# | *The number of channels changes here* | `x` was added as it is, in place of `layers.shortcut(x)` |
+#
+# [One way to solve it](solutions/04_the_unet.ipynb). Should look like: `[x] 4.8 find the bugs: a residual block: right.` The three symptoms again, and the library's block:
+
+# %%
+symptoms(mended_block)
+nn.init.xavier_uniform_(block.conv2.weight)
+mended = mended_block(unet_answers.Layers(block), h, told)
+same("the mended block", mended.detach(), "the library's", block(h, told).detach(), 1e-5)
+
+# %% [markdown]
+# **`reshape` where a transpose belongs.** Attention wants one row of channels for each pixel, (N, pixels, C); the image is (N, C, H, W). Both lines give that shape. Three pixels with two channels, the second
+# channel ten times the first:
+
+# %%
+image = torch.tensor([[1, 2, 3], [10, 20, 30]]).view(1, 2, 1, 3)
+print("transposed, a row for each pixel:", image.flatten(2).mT[0].tolist())
+print("reshaped, pixels mixed:          ", image.reshape(1, 3, 2)[0].tolist())
+
+# %% [markdown]
 # **Waves that go to the wrong sample.** The embedding is built as a table of N rows. Stack sines and cosines in another order and reshape, and the
 # shape is right, while the numbers of one time stand in the row of another:
 
@@ -961,14 +1097,11 @@ for wrong in (torch.tensor([0.5]), torch.tensor([4000])):
 # %% [markdown]
 # ## Five questions
 #
-# Open an option to see whether it is right, and why. Or answer in code, as in the next cell.
+# Answer by mouse or keyboard: every option says why it is right or wrong. What you have solved so far, here and in the
+# other lessons, `python -m ddpm_edu progress` shows (it stays on this machine).
 
 # %%
-questions = quiz.load("04_the_unet")
-questions
-
-# %%
-questions.answer(1, "b")
+widgets.quiz("04_the_unet")
 
 # %% [markdown]
 # ## What to read next

@@ -23,10 +23,10 @@
 # **After this page you can**
 #
 # - write DDPM's sampler, DDIM and DPM-Solver++ for any list of times, and say why each line is there,
-# - tell a bug in a sampler from a weak network,
+# - tell a bug in a sampler from a weak network, and find it,
 # - choose a sampler, its steps and the strength of guidance by measurements, and know what guidance really does.
 #
-# *About two and a half hours with the exercises. Computing: 40 seconds on two CPU cores, 0.4 GB of memory (measured 2026-11-26); no GPU,
+# *About three hours with the exercises. Computing: 55 seconds on two CPU cores, 0.4 GB of memory (measured 2026-11-26); no GPU,
 # no internet.*
 
 # %%
@@ -40,7 +40,7 @@ torch.set_num_threads(1)  # the networks are so small that two threads mostly wa
 
 # %%
 from ddpm_edu import data, forward, metrics, models, oracles, parameterization, plots, reverse, schedules, widgets
-from ddpm_edu.exercises import or_library, quiz, same, sampling_answers, the_sampling
+from ddpm_edu.exercises import or_library, same, sampling_answers, the_sampling
 from ddpm_edu.parameterization import static_clip
 from ddpm_edu.sampling import adaptive, ddpm, grids, guidance, inversion, sample, thresholding
 from ddpm_edu.sampling.inpainting import repaint
@@ -157,7 +157,7 @@ pairs = or_library(pairs, sampling_answers.pairs)
 # | *not the next time of the list* | the previous time was computed as `t - T // n` |
 # | *the steps are ... long* | 0 was put behind times from T to 1: the last step is then much shorter than the others |
 #
-# [One way to solve them](solutions/05_sampling.ipynb).
+# [One way to solve them](solutions/05_sampling.ipynb), this exercise and all that follow. Should look like: `[x] 5.1 the pairs: right.`
 
 # %%
 for steps in (10, 600):
@@ -166,27 +166,24 @@ for steps in (10, 600):
 # %% [markdown]
 # ## One step of DDPM, for any pair
 #
-# Notebook 01 had the step back when $x_0$ is known: $q(x_{t-1} \mid x_t, x_0)$ is a Gaussian. The same algebra holds for any $s < t$. All that
-# happens between $s$ and $t$ is one Gaussian step with
+# Notebook 01 had the step back when $x_0$ is known, from $t$ to $t-1$:
 #
-# $$\alpha_{t|s} = \frac{\bar\alpha_t}{\bar\alpha_s}, \qquad \beta_{t|s} = 1 - \alpha_{t|s},$$
+# $$q(x_{t-1} \mid x_t, x_0):\quad \text{mean}\ \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\,x_0 + \frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t,
+# \qquad \text{variance}\ \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t .$$
 #
-# and these take the place of $\alpha_t$ and $\beta_t$:
+# Its derivation used two things: how noisy $x_{t-1}$ is, and that $x_t$ is made of it by one Gaussian step, with $\alpha_t$ and $\beta_t = 1 - \alpha_t$. Many Gaussian steps in
+# a row are one large Gaussian step. So the same formula holds for any $s < t$, if each of its symbols is replaced by what it is for this pair.
 #
-# $$q(x_s \mid x_t, x_0):\quad \text{mean}\ \frac{\sqrt{\bar\alpha_s}\,\beta_{t|s}}{1-\bar\alpha_t}\,x_0 + \frac{\sqrt{\alpha_{t|s}}\,(1-\bar\alpha_s)}{1-\bar\alpha_t}\,x_t,
-# \qquad \text{variance}\ \frac{1-\bar\alpha_s}{1-\bar\alpha_t}\,\beta_{t|s} .$$
-#
-# DDPM's sampler draws from it, with $\hat x_0$ in the place of $x_0$. At $s = 0$ the variance is 0 and the mean is $\hat x_0$ itself: the last step adds no
-# noise.
+# DDPM's sampler draws from it, with the guess $\hat x_0$ in the place of $x_0$.
 #
 # ### Exercise 5.2: one step of DDPM
 #
-# *Difficulty 2 of 5, ten minutes.*
+# *Difficulty 3 of 5, fifteen minutes.*
 #
-# Write it. `t` and `s_` are whole numbers; `s.alpha_bar[t]` is the table.
+# Write the step from $t$ to any earlier $s$. `t` and `s_` are whole numbers; `s.alpha_bar[t]` is the table. What takes the place of $\bar\alpha_{t-1}$, of $\alpha_t$, of $\beta_t$?
 #
-# <details><summary>Hint 1</summary>Two numbers first: <code>alpha = s.alpha_bar[t] / s.alpha_bar[s_]</code> and <code>beta = 1 - alpha</code>.</details>
-# <details><summary>Hint 2</summary>Noise is multiplied by the root of the variance.</details>
+# <details><summary>Hint 1</summary>alpha_bar at t - 1 belongs to the time where the step lands. And alpha_t is the factor that turns alpha_bar at t - 1 into alpha_bar at t: which factor turns alpha_bar at s_ into alpha_bar at t?</details>
+# <details><summary>Hint 2</summary>Two numbers first: <code>alpha = s.alpha_bar[t] / s.alpha_bar[s_]</code> and <code>beta = 1 - alpha</code>. Noise is multiplied by the root of the variance.</details>
 
 # %% tags=["exercise"]
 def ancestral_step(s, x_t, t, s_, x0, noise):
@@ -209,9 +206,13 @@ ancestral_step = or_library(ancestral_step, sampling_answers.ancestral_step)
 # |---|---|
 # | *that is the variance* | noise is multiplied by the variance's root |
 # | *that of a single step* | `s.alpha[t]` or `s.beta[t]`, which know nothing of `s_` |
-# | *DDPM's other choice* | $\beta_{t\mid s}$ without the factor: it comes up further down |
+# | *DDPM's other choice* | the step's beta without the factor before it: it comes up further down |
 #
-# Back to the test that the naive sampler failed:
+# What took the place of $\alpha_t$ and $\beta_t$ has a name:
+#
+# $$\alpha_{t|s} = \frac{\bar\alpha_t}{\bar\alpha_s}, \qquad \beta_{t|s} = 1 - \alpha_{t|s}.$$
+#
+# At $s = 0$ the variance is 0 and the mean is $\hat x_0$ itself: the last step adds no noise. Back to the test that the naive sampler failed:
 
 # %%
 def ancestral(x_t, t, s_, seen, noise):
@@ -253,8 +254,9 @@ plots.images(torch.cat([made, images[index]]), columns=10, size=0.8)
 
 # %%
 print(f"{len(seen)} steps, from t = {seen[0]['t']} to s = {seen[-1]['s']}; above x_s, below x_0-hat")
-frames = [torch.cat([now["x"], now["denoised"].x0]) for now in seen]
-plots.animation([*frames[::4], frames[-1]], columns=10)
+some = [*seen[::4], seen[-1]]
+frames = [torch.cat([now["x"], now["denoised"].x0]) for now in some]
+widgets.player(frames, [f"s = {now['s']}" for now in some], "ten digits on their way out of noise", width=720)
 
 # %%
 moments = [0, 50, 100, 150, 175, 200, 225, 240, 249]
@@ -442,25 +444,26 @@ for name, walked in (("ours", grids.uniform(1000, 10)), ("DDIM's", grids.leading
 #
 # $$x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1-\bar\alpha_s}\;\hat\epsilon$$
 #
-# That is a straight line: the point with the same $\hat x_0$ and $\hat\epsilon$, mixed as they should be at $s$. Or take a part of the noise from $\hat\epsilon$ and draw the rest:
+# That is a straight line: the point with the same $\hat x_0$ and $\hat\epsilon$, mixed as they should be at $s$.
 #
-# $$x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1-\bar\alpha_s-\sigma^2}\;\hat\epsilon + \sigma z, \qquad
-# \sigma = \eta\sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}}\sqrt{1-\frac{\bar\alpha_t}{\bar\alpha_s}} .$$
+# And between the two? Let less of $\hat\epsilon$ stay, and draw the rest anew: add $\sigma z$, with
 #
-# The variances of the two noises add up to $1-\bar\alpha_s$ for every $\eta$. At $\eta = 1$, $\sigma^2$ is the posterior's variance.
+# $$\sigma = \eta\sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}}\sqrt{1-\frac{\bar\alpha_t}{\bar\alpha_s}} .$$
+#
+# $\eta = 0$ draws nothing; at $\eta = 1$, $\sigma^2$ is the posterior's variance.
 #
 # ### Exercise 5.4: one step of DDIM
 #
-# *Difficulty 2 of 5, ten minutes.*
+# *Difficulty 3 of 5, fifteen minutes.*
 #
-# Write the second formula. `x0` and `eps` are given; $z$ is `noise`.
+# Write the step with $\sigma z$. `x0` and `eps` are given; $z$ is `noise`. One factor you have to find, that of $\hat\epsilon$: how much of it may stay, so that $x_s$ is as noisy as it should be, whatever $\eta$ is.
 #
-# <details><summary>Hint 1</summary>sigma first. Then three terms.</details>
-# <details><summary>Hint 2</summary>At s_ = 0 the table gives alpha_bar 1, so everything but x0 vanishes by itself.</details>
+# <details><summary>Hint 1</summary>eps and z are independent, so their variances add up. To what?</details>
+# <details><summary>Hint 2</summary>Of the variance 1 - ab_s, sigma^2 comes from z; eps has the rest, and its factor is the root of that. At s_ = 0 the table gives alpha_bar 1, so everything but x0 vanishes by itself.</details>
 
 # %% tags=["exercise"]
 def ddim_step(s, x_t, t, s_, x0, eps, noise, eta):
-    """x_s = sqrt(ab_s) x0 + sqrt(1 - ab_s - sigma^2) eps + sigma noise; t and s_ are whole numbers."""
+    """x_s from x0, what may stay of eps, and sigma noise; t and s_ are whole numbers."""
     # BEGIN SOLUTION
     ab_t, ab_s = s.alpha_bar[t], s.alpha_bar[s_]
     sigma = eta * ((1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s)).sqrt()
@@ -479,6 +482,10 @@ ddim_step = or_library(ddim_step, sampling_answers.ddim_step)
 # | *sigma^2 is not taken off* | all of eps is kept, and noise comes on top |
 # | *alpha_bar_{t-1}* | the step goes to `s_`, which may be far from t |
 # | *from beta alone* | the factor (1 - ab_s) / (1 - ab_t) is missing |
+#
+# So in the paper's words (Song et al. 2021, Eq. 12):
+#
+# $$x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1-\bar\alpha_s-\sigma^2}\;\hat\epsilon + \sigma z .$$
 #
 # At $\eta = 1$ it must be DDPM with the posterior's variance: not alike, the same. (Put $x_t = \sqrt{\bar\alpha_t}\,\hat x_0 + \sqrt{1-\bar\alpha_t}\,\hat\epsilon$ into DDPM's mean: the
 # factor of $\hat\epsilon$ becomes $\sqrt{\alpha_{t|s}}\,(1-\bar\alpha_s)/\sqrt{1-\bar\alpha_t}$, and its square is $1-\bar\alpha_s-\sigma^2$.)
@@ -636,16 +643,25 @@ for method in ("ddim", "dpmpp_2m", "heun"):
 
 # %%
 extractor = metrics.features.load("digits")
-some = [torch.randperm(1797, generator=generator(seed))[:1000] for seed in range(3)]
-distances = [metrics.frechet_distance(extractor.features(images[i]), extractor.features(images)) for i in some]
-floor = sum(distances) / 3
-print(f"1,000 of the real digits beside all of them: {floor:.2f}")
-noisy = (images[some[0]] + 0.3 * torch.randn(1000, 1, 8, 8, generator=generator(1))).clamp(-1, 1)
-print(f"with a little noise: {metrics.frechet_distance(extractor.features(noisy), extractor.features(images)):.2f}")
+shuffled = [torch.randperm(1797, generator=generator(seed)) for seed in range(3)]
+some = [i[:1000] for i in shuffled]
+in_turn = [torch.cat([i[digits.labels[i] == k][:100] for k in range(10)]) for i in shuffled]
+
+def from_all(x):
+    """The distance of a set of images from all the digits."""
+    return metrics.frechet_distance(extractor.features(x), extractor.features(images))
+
+floor, of_turns = (sum(from_all(images[i]) for i in sets) / 3 for sets in (some, in_turn))
+print(f"1,000 of the real digits beside all of them: {floor:.2f}; a hundred of each class: {of_turns:.2f}")
+noisy = images[some[0]] + 0.3 * torch.randn(1000, 1, 8, 8, generator=generator(1))
+print(f"with a little noise: {from_all(noisy.clamp(-1, 1)):.2f}")
 
 # %% [markdown]
 # The first number is not 0: with 64 features, 1,000 images do not settle a covariance. It is the floor of what follows, and it depends on how many images there are, so compare only distances of
 # equally large sets.
+#
+# And only of sets whose classes were chosen alike. Of these 1,000 the classes fell by chance; the samples below are of the classes in turn, a hundred of each, and for them the second number is the fairer floor
+# (notebook 06 says why).
 #
 # Below, 1,000 samples are held against all 1,797 digits (on which the network was trained), for three seeds, with equal steps in $t$. What counts is how often the network was asked, so Heun's steps count twice.
 
@@ -661,13 +677,13 @@ for i, name in enumerate(names):
     ax.plot(calls, mean, marker="o", markersize=3, label=name, **style)
     ax.fill_between(calls, mean - band, mean + band, color=plots.COLOURS[i], alpha=0.2)
     print(f"{name:20s}", ", ".join(f"{n}: {m:.2f} ± {b:.2f}" for n, m, b in zip(calls, mean, band, strict=True)))
-ax.axhline(floor, color="0.5", linewidth=0.8, label="1,000 real digits")
+ax.axhline(floor, color="0.5", linewidth=0.8, label="1,000 real digits, by chance")
 ax.set(xscale="log", yscale="log", xlabel="calls of the network", ylabel="Frechet distance")
-ax.grid(alpha=0.3), ax.legend(fontsize=8)
+ax.minorticks_off(), ax.set_yticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"]), ax.grid(alpha=0.3), ax.legend(fontsize=8)
 figure
 
 # %% [markdown]
-# *What to see: with 50 calls and more nearly all are close to the floor and within each other's bands (one standard deviation of three seeds). With few calls they are far apart; both axes are logarithmic. The curve
+# *What to see: with 50 calls and more nearly all are close to the grey line and within each other's bands (one standard deviation of three seeds). With few calls they are far apart; both axes are logarithmic. The curve
 # of DDIM with $\eta = 1$ lies on that of DDPM with the posterior's variance.*
 #
 # - **A thousand steps of DDPM are no better than a hundred.** They are what the bound of notebook 02 is about, not what samples need.
@@ -745,18 +761,16 @@ plots.images(torch.cat(rows), columns=9, size=1.0)
 #
 # ## Backwards: which noise makes this image?
 #
-# The same walk can be walked the other way: $\hat x_0$ and $\hat\epsilon$ at $x_s$, mixed as they should be at $t$. Solved for what is known at $x_s$ and for $\hat\epsilon$ alone,
-#
-# $$x_t = \sqrt{\frac{\bar\alpha_t}{\bar\alpha_s}}\;x_s + \Big(\sqrt{1-\bar\alpha_t} - \sqrt{\frac{\bar\alpha_t}{\bar\alpha_s}}\sqrt{1-\bar\alpha_s}\Big)\hat\epsilon .$$
+# The same walk can be walked the other way: the $\hat x_0$ and the $\hat\epsilon$ of $x_s$, mixed as they should be at $t$.
 #
 # ### Exercise 5.6: one step upwards
 #
 # *Difficulty 2 of 5, ten minutes.*
 #
-# Write this step.
+# Write this step. Given are $x_s$ and $\hat\epsilon$; $\hat x_0$ is not, but the two settle it.
 #
-# <details><summary>Hint 1</summary>Two factors. The first is the root of a ratio.</details>
-# <details><summary>Hint 2</summary>Or take x0 out of x_s and mix it with eps anew, at t. At s_ = 0 it must be q_sample.</details>
+# <details><summary>Hint 1</summary>x_s is the sum of x0 and eps, each times its root at s_. Solve for x0, as in Exercise 5.3.</details>
+# <details><summary>Hint 2</summary>Then mix the two anew, with the roots of t. At s_ = 0 that is q_sample.</details>
 
 # %% tags=["exercise"]
 def invert_step(s, x_s, s_, t, eps):
@@ -779,6 +793,8 @@ invert_step = or_library(invert_step, sampling_answers.invert_step)
 # | *the times are exchanged* | that is DDIM's own step, from t to s_ |
 # | *on top of the noise* | eps was added without taking out the noise that x_s has |
 # | *noise is added to x_s* | that is a step of the forward process; here x_s keeps its eps |
+#
+# Now walk all the way up with it:
 
 # %%
 def encode(x0, denoise, steps):
@@ -828,20 +844,16 @@ plots.images(torch.cat(rows), columns=10, size=0.8)
 # ## Guidance: more of what was asked for
 #
 # The network knows two models: with a label, and, since a tenth of the labels was hidden in training, without. *Classifier-free guidance* (Ho and Salimans, 2022)
-# goes past the first, away from the second:
-#
-# $$\hat\epsilon = (1 + w)\,\hat\epsilon_c - w\,\hat\epsilon_u .$$
-#
-# $w = 0$ is the conditional model. (Others count $1 + w$ and call it guidance scale: their 7.5 is our 6.5, and their "off" is 1.)
+# takes the noise that the first sees, $\hat\epsilon_c$, and goes on from there, away from what the second sees, $\hat\epsilon_u$: by $w$ times the way from one to the other.
 #
 # ### Exercise 5.7: guided noise
 #
 # *Difficulty 1 of 5, five minutes.*
 #
-# Write it; it is short, and the two conventions make it one of the most frequent mistakes.
+# Write it. It is short; that there are two conventions makes it one of the most frequent mistakes. Here $w = 0$ is the conditional model.
 #
-# <details><summary>Hint 1</summary>w = 0 must give eps_c.</details>
-# <details><summary>Hint 2</summary>w = -1 must give eps_u.</details>
+# <details><summary>Hint 1</summary>The way from eps_u to eps_c is their difference. Where does one stand before going on?</details>
+# <details><summary>Hint 2</summary>w = 0 must give eps_c, w = -1 must give eps_u.</details>
 
 # %% tags=["exercise"]
 def guided_eps(eps_c, eps_u, w):
@@ -861,7 +873,14 @@ guided_eps = or_library(guided_eps, sampling_answers.guided_eps)
 # |---|---|
 # | *the other convention* | $1 + w$ and $w$ are the weights here; others call $1 + w$ the scale |
 # | *leads away*, *swap them* | signs, or the two models exchanged |
+# | *the way ... alone* | $w$ times the difference, with nothing to add it to |
 # | *mind the brackets* | `1 + w * eps_c` is not `(1 + w) * eps_c` |
+#
+# Sorted by the two models it is
+#
+# $$\hat\epsilon = (1 + w)\,\hat\epsilon_c - w\,\hat\epsilon_u .$$
+#
+# (Others count $1 + w$ and call it guidance scale: their 7.5 is our 6.5, and their "off" is 1.)
 
 # %%
 rows = []
@@ -998,6 +1017,84 @@ print(f"a network of {sum(p.numel() for p in unet.parameters()):,} parameters, a
 explorer
 
 # %% [markdown]
+# ## A sampler to mend
+#
+# Each step may be right and the sampler wrong all the same: in where the walk ends, or in which noise goes into which step.
+#
+# ### Exercise 5.8: find the bugs: a sampler
+#
+# *Difficulty 3 of 5, fifteen minutes.*
+#
+# This should be DDPM with the posterior's variance, in any number of steps. `draw()` gives noise of the samples' shape, new at each call. The mean is right: it is Algorithm 2 of DDPM, with $\alpha_{t|s}$ in the
+# place of $\alpha_t$. Around it there are three mistakes, of kinds that published code has.
+
+# %%
+def published_sampler(denoise, s, steps, draw):
+    x, noise = draw(), draw()
+    times = torch.linspace(s.T, 1, steps).round().long().tolist()
+    for t, s_ in pairwise(times):
+        eps = denoise(x, torch.full((len(x),), t)).eps
+        alpha = s.alpha_bar[t] / s.alpha_bar[s_]
+        mean = (x - (1 - alpha) / (1 - s.alpha_bar[t]).sqrt() * eps) / alpha.sqrt()
+        x = (mean + s.posterior_variance[t].sqrt() * noise).float()
+    return x
+
+# %%
+def drawing(*shape):
+    stream = generator(0)
+    return lambda: torch.randn(shape, generator=stream)
+
+def two_tests(sampler):
+    for steps in (1000, 100, 20):
+        near = nearest(sampler(perfect, s, steps, drawing(10, 1, 8, 8)))[0].mean()
+        std = sampler(gaussian, s, steps, drawing(20_000, 1)).std()
+        print(f"{steps:4d} steps: distance to the nearest digit {near:.2f}; "
+              f"spread on the Gaussian {std:5.2f}, right is {spread(ancestral, steps):.2f}")
+
+two_tests(published_sampler)
+
+# %% [markdown]
+# Digits come out, nearly clean: a denoiser that knows nothing but digits leads to digits almost however it is asked. The Gaussian is not so patient. (Right is what *this* sampler should give there, 0.50 only
+# with many steps: the posterior's variance is too small for long ones.)
+#
+# Write `mended_sampler`, without the three mistakes. What you wrote on this page may be used.
+#
+# <details><summary>Hint 1</summary>Which is the last pair of times, and how many pairs are there? How many different noises does a walk of 20 steps see? For which steps is the table <code>s.posterior_variance</code> made?</details>
+# <details><summary>Hint 2</summary>Your <code>pairs</code> end at 0. A call of <code>draw</code> belongs into the loop. The variance of a pair is in your <code>ancestral_step</code>, which can take the place of the last two lines of the loop.</details>
+
+# %% tags=["exercise"]
+def mended_sampler(denoise, s, steps, draw):
+    """Samples of DDPM with the posterior's variance after `steps` steps, from pure noise at T down to 0."""
+    # BEGIN SOLUTION
+    x = draw()
+    for t, s_ in pairs(s.T, steps):
+        guess = denoise(x, torch.full((len(x),), t)).x0
+        x = ancestral_step(s, x, t, s_, guess, draw())
+    return x
+    # END SOLUTION
+
+# %% tags=["check"]
+the_sampling.mended_sampler(mended_sampler)
+
+# %% tags=["fallback"]
+mended_sampler = or_library(mended_sampler, sampling_answers.mended_sampler)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *Still wrong: ...* | the check follows the walk step by step, and names what is left |
+# | *still has the noise of that time* | the list of times stops before 0: what comes back is $x_1$ |
+# | *comes in more than once* | `draw()` stands outside of the loop |
+# | *knows no s_* | the table's variance is for the step from $t$ to $t - 1$ |
+# | *was asked first at* | the denoiser is to be asked at the time where $x$ is, and that is $T$ at first |
+
+# %%
+two_tests(mended_sampler)
+
+# %% [markdown]
+# Each of the three hides somewhere. The noise of $t = 1$ is too little to be seen. The table's variance is right when all steps are single ones, as in the 1,000 that people test with. And one noise for all steps looks like noise in every
+# step: only many samples together tell.
+#
 # ## What people get wrong
 #
 # **The previous time, guessed.** A well-known library computes it in its DDIM as $t - T // n$, whatever the list of times. For times spread from $T$ to 1 it is another time than the next one
@@ -1052,14 +1149,11 @@ print("with alpha_bar in bfloat16:           ", [round(x, 3) for x in (1 - early
 #
 # ## Five questions
 #
-# Open an option to see whether it is right, and why. Or answer in code, as in the next cell.
+# Answer by mouse or keyboard: every option says why it is right or wrong. What you have solved so far, here and in the
+# other lessons, `python -m ddpm_edu progress` shows (it stays on this machine).
 
 # %%
-questions = quiz.load("05_sampling")
-questions
-
-# %%
-questions.answer(1, "c")
+widgets.quiz("05_sampling")
 
 # %% [markdown]
 # ## What to read next

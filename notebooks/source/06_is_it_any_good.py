@@ -39,7 +39,7 @@ torch.set_num_threads(1)  # the networks are so small that two threads mostly wa
 
 # %%
 from ddpm_edu import data, forward, losses, metrics, models, oracles, parameterization, plots, schedules, widgets
-from ddpm_edu.exercises import evaluation_answers, or_library, quiz, same, the_evaluation
+from ddpm_edu.exercises import evaluation_answers, or_library, same, the_evaluation
 from ddpm_edu.parameterization import static_clip
 from ddpm_edu.sampling import guidance, sample, thresholding
 from ddpm_edu.training import ema, generator
@@ -1028,14 +1028,11 @@ print(f"mean {column.double().mean():.2f}, with a sum in bfloat16 {(total / len(
 #
 # ## Five questions
 #
-# Open an option to see whether it is right, and why. Or answer in code, as in the next cell.
+# Answer by mouse or keyboard: every option says why it is right or wrong. What you have solved so far, here and in the
+# other lessons, `python -m ddpm_edu progress` shows (it stays on this machine).
 
 # %%
-questions = quiz.load("06_is_it_any_good")
-questions
-
-# %%
-questions.answer(1, "b")
+widgets.quiz("06_is_it_any_good")
 
 # %% [markdown]
 # ## What to read next

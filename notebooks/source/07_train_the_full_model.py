@@ -26,7 +26,7 @@
 # - say of mixed precision, averaging, clipping, accumulation, checkpointing and compiling what each is for, what it costs, and how it is got wrong,
 # - plan a training on a GPU or a cluster before paying for it, and train on a folder of your own images.
 #
-# *About three hours with the exercises. Computing: 120 seconds of one CPU core, 1.1 GB of memory (measured 2026-11-26); no internet. With a GPU the section "The whole" trains
+# *About three hours with the exercises. Computing: 150 seconds of one CPU core, 1.1 GB of memory (measured 2026-11-26, beside other work); no internet. With a GPU the section "The whole" trains
 # CIFAR-10 instead, which takes hours: the page says how many before it starts.*
 
 # %%
@@ -45,7 +45,7 @@ torch.set_num_threads(1)  # the networks are so small that two threads mostly wa
 
 # %%
 from ddpm_edu import data, losses, metrics, models, parameterization, plots, sampling, schedules, training, widgets
-from ddpm_edu.exercises import fingerprint, or_library, quiz, same, the_training, training_answers, two_processes
+from ddpm_edu.exercises import fingerprint, or_library, same, the_training, training_answers, two_processes
 from ddpm_edu.training import checkpoint, ema, generator, plan_text, planner, posthoc, presets, weights
 from ddpm_edu.training.distributed import Team
 from ddpm_edu.training.meter import read_log
@@ -148,7 +148,7 @@ print(f"weights or averages differ by more than 0.1: {off_by(undisturbed, resume
 #
 # *Difficulty 2 of 5, ten minutes.*
 #
-# Return times `t`, int64 from 1 to T, and normal `noise`, for the rows `rank`, `rank + world`, `rank + 2 world`, ... of the batch of this step.
+# Return times `t`, int64 from 1 to T, and normal `noise`, for the rows `rank`, `rank + world`, `rank + 2 world`, ... of the batch of this step. Times and noise come from one generator, one after the other.
 #
 # <details><summary>Hint 1</summary><code>generator(seed, step)</code> makes a generator from a hash of the pair; <code>torch.randint</code> and <code>torch.randn</code> take <code>generator=g</code>.</details>
 # <details><summary>Hint 2</summary>Draw for all <code>batch</code> rows, then slice <code>[rank::world]</code>.</details>
@@ -176,6 +176,9 @@ draw = or_library(draw, training_answers.draw)
 # | *seeded or used* | `torch.manual_seed` inside: it changes what everybody else draws |
 # | *were added up* | `seed + step`: seed 1 has the numbers of seed 0, one step later |
 # | *the rank is in the seed* | then two processes see other data than one |
+# | *the same random numbers* | `generator(seed, step)` was made twice: each time then comes with noise of its own for ever |
+#
+# [One way to solve them, all seven](solutions/07_train_the_full_model.ipynb). Should look like: `[x] 7.1 the draws of a step: right.`
 #
 # A hash, and not `2**32 * seed + step`? torch's CPU generator looks at the low 32 bits of its seed only: every seed would give the same numbers.
 #
@@ -220,7 +223,7 @@ state_of = or_library(state_of, training_answers.state_of)
 # | *The run would go on from weights that it never had* | network and average are exchanged, or one of them is stored twice |
 # | *holds objects* | a module or an optimiser itself: whoever loads it lets the file run code |
 #
-# The same run again, with both:
+# [One way](solutions/07_train_the_full_model.ipynb). The same run again, with your two functions; it should say `[exact]`:
 
 # %%
 def lasting_steps(run, first, last):
@@ -299,7 +302,7 @@ print(f"with the last bit of one weight changed, still the same hash: {fingerpri
 #
 # *Difficulty 1 of 5, five minutes.*
 #
-# Write it. The first step is 0. With `warmup` = 0 there is no first factor.
+# Write this formula as a function. The first step is 0. With `warmup` = 0 there is no first factor.
 #
 # <details><summary>Hint 1</summary><code>torch.pi</code> and <code>math.pi</code> are the same number; <code>import math</code> is allowed inside.</details>
 # <details><summary>Hint 2</summary>Mind the division by zero.</details>
@@ -324,8 +327,11 @@ lr_at = or_library(lr_at, training_answers.lr_at)
 # | What you see | Likely cause |
 # |---|---|
 # | *At step 0 the rate is 0* | `step / warmup`: the first step would do nothing |
-# | *The cosine begins at the end of the warm-up* | a common other choice; here both factors begin at step 0 |
+# | *The cosine begins at the end of the warm-up*, *In the warm-up the cosine is missing* | common other choices; here both factors begin at step 0 |
+# | *Brackets* | `step + 1 / warmup` |
 # | *ZeroDivisionError* | `warmup` is 0 |
+#
+# [One way](solutions/07_train_the_full_model.ipynb). Should look like: `[close: within 1e-12]` to the training's own rate, and a curve that rises, then falls.
 
 # %%
 steps = torch.arange(config.steps)
@@ -361,7 +367,7 @@ for steps in (500, 2_000, 20_000, 800_000):
 #
 # *Difficulty 2 of 5, ten minutes.*
 #
-# Return the new average, as a new tensor. In mixed precision `weight` may come in bfloat16; the average must stay float32.
+# Return the new average, a new tensor, with this $d_n$. In mixed precision `weight` may come in bfloat16; the average must stay float32.
 #
 # <details><summary>Hint 1</summary>First d, then d * average + (1 - d) * weight.</details>
 # <details><summary>Hint 2</summary><code>weight.float()</code>. (bfloat16 has 8 bits: what is 0.9999 in it?)</details>
@@ -387,6 +393,9 @@ followed = or_library(followed, training_answers.followed)
 # | *the larger of the two* | `max` in place of `min` |
 # | *counts this update already* | `n` is 1 at the first update: no `n + 1` |
 # | *The average is bfloat16* | it was rounded: 1 - 0.9999 is too small for 8 bits, and the average never moves |
+# | *was computed in bfloat16* | the result is float32, but the product was rounded before: `weight.float()` first |
+#
+# [One way](solutions/07_train_the_full_model.ipynb). Should look like: below, 0.0% of the first weights are left with your warm-up.
 
 # %%
 n_steps, point = torch.arange(1, 2001), torch.ones(1)
@@ -440,7 +449,9 @@ accumulated_step = or_library(accumulated_step, training_answers.accumulated_ste
 # | *the mean of the parts' means* | `.mean()` of each part: right only where all are equally large |
 # | *added up* | nothing is divided: the step is as many times too large as there are parts |
 # | *small batches* | `optimiser.step()` stands in the loop |
-# | *All parts went forwards* | losses were gathered in a list, and went backwards together: no memory is saved |
+# | *All parts went forwards*, *put together again* | losses were gathered in a list, or the parts concatenated: no memory is saved |
+#
+# [One way](solutions/07_train_the_full_model.ipynb). Should look like: `[close: within 1e-06]`, for parts of 25, 25 and 10.
 
 # %%
 net, _, _ = new_run()
@@ -586,11 +597,12 @@ scaled_step = or_library(scaled_step, training_answers.scaled_step)
 # | What you see | Likely cause |
 # |---|---|
 # | *Clipped while it was scaled* | the norm was 65,536 times too large when it was compared with the limit |
+# | *by itself* | `clip_grad_value_`, or a loop over the parameters: the gradient is turned, not only shortened |
 # | *halves it* | `scaler.update()` is missing |
 # | *No inf checks were recorded* | `optimiser.step()` in place of `scaler.step(optimiser)` |
 # | *had overflowed went into the weights* | the same: it is the scaler that skips a step |
 #
-# An overflow, and what becomes of it:
+# [One way](solutions/07_train_the_full_model.ipynb). An overflow, and what becomes of it: the weight should stay, and the scale be halved.
 
 # %%
 w = torch.nn.Parameter(torch.tensor([1.0]))
@@ -618,16 +630,17 @@ for row in measured["rows"]:
     print(f"{row['name']:28s} {row['seconds']:.3f} s ({row['seconds'] / plain['seconds']:4.0%}), {memory}{first}")
 a, c = measured["average"], measured["checkpoint"]
 print(f"an update of the average, {a['tensors']} tensors: one by one {1e3 * a['one by one']:.1f} ms, in one call {1e3 * a['in one call']:.1f} ms")
-print(f"a checkpoint: {c['bytes'] / 1e6:.0f} MB, {c['seconds to write']:.2f} s to write, hash and read back")
+print(f"a checkpoint: {c['bytes'] / 1e6:.0f} MB, {c['seconds to write']:.2f} s to write, hash and read back", end="; ")
+print(f"one in a thousand steps: {c['seconds to write'] / (1000 * plain['seconds']):.2%} of the time")
 
 # %% [markdown]
 # (Percentages are of the first row. Memory is the most that tensors hold at once within a step.) How to read it:
 #
-# - *bfloat16* here takes a quarter less time and half the memory: on a CPU, autocast leaves normalisation in 16 bits as well. On a GPU it gains more time and less memory.
+# - *bfloat16* here takes a quarter less time and half the memory: on a CPU, autocast leaves normalisation in 16 bits as well. On a GPU it should gain more time and less memory (*estimated*, under "Planning"). fp16 is not in the table: no CPU computes in it faster.
 # - *Checkpointing* brings the memory down to less than 40 %, for nearly 40 % more time. In arithmetic it is a quarter (notebook 04), but what is computed again here is slow for other reasons than arithmetic.
-# - *Four parts* of eight images need less than a third of the memory. They are slower since small parts use the processor badly; on a GPU, with large parts, it costs next to nothing.
-# - *Clipping* and the *average* cost nothing that this measurement can see.
-# - *torch.compile* gains nothing on one core of this CPU, and takes half a minute to find out. It is made for GPUs; on one, measure it, this package has not yet.
+# - *Four parts* of eight images need less than a third of the memory. They are slower since small parts use the processor badly; on a GPU, with large parts, it should cost next to nothing (*estimated*, as above).
+# - *Clipping* and the *average* cost nothing that this measurement can see, and nor do *checkpoints*: what makes a run last is a matter of care, not of time.
+# - *torch.compile* gains nothing on one core of this CPU, and takes half a minute to find out. It is made for GPUs. What it gains there is an *assumption* of the planner, twice the speed: measure it.
 #
 # ## Many processes
 #
@@ -653,17 +666,78 @@ pieces = torch.cat([two[0][f"FSDP2 net.{name}"].flatten() for name in names])
 same("weights, cut in pieces (FSDP2)", pieces, "by one process", torch.cat([alone[f"weight.{n}"].flatten() for n in names]), 1e-5)
 for rank in (0, 1):
     held, whole = two[rank]["FSDP2 numbers held, of all"].tolist()
-    print(f"process {rank} holds {held:,} of {whole:,} numbers: weights, average, two moments ({held / whole:.1%})")
+    print(f"process {rank} holds {held:,} of {whole:,} numbers: weights, average, two moments ({held / whole:.1%}; with DDP all)")
 
 # %% [markdown]
 # Not equal to the last bit, by the way: two processes add up in another order than one. (Equal bit for bit is the gradient to the average of the two shares; a test of this package says so.) The two among each other are equal to the last bit, and must be, or they would drift apart.
+#
+# Measured here is that they are right, and what they hold. How fast they are, two processes on the cores of one CPU cannot say: that is *estimated*, under "Planning".
 #
 # What goes wrong with many processes, mostly: the same seed in all of them, so that all have the same noise (below); the mean over *unequal* shares; saving in every process into the same file; and sampling in one of them while the others wait, until they give up. The loop of this package has an answer to each: draws by row, a sum over all divided
 # by the number of all, one writer, half an hour of patience.
 #
 # ## The whole
 #
-# Here is the training that was planned above, with all of it. What it does in each step fits on a page, and you know every line of it:
+# You have all pieces of a step. In which order? Most orders train, somehow, and say nothing.
+#
+# ### Exercise 7.7: one whole training step
+#
+# *Difficulty 3 of 5, fifteen minutes.*
+#
+# Put it together: the gradient of a batch in parts, shortened to the norm `limit`; one step of the optimiser; and the average after it, as update `n` has it. `run` is (network, optimiser, average), as `new_run()` makes it. Change these, and return nothing.
+#
+# Your `followed` fits as it is. Your `accumulated_step` clears, gathers and *steps*, and the clipping belongs before the step. So write its loop once more; or let it have an optimiser that stands still, as in the cell that compared 60 with 25 + 25 + 10.
+#
+# <details><summary>Hint 1</summary>What is the whole batch's comes once, after the last part: clip, step, then the average, which follows the <em>new</em> weights.</details>
+# <details><summary>Hint 2</summary>SGD with the rate 0 clears and gathers, and moves nothing: what it leaves in <code>.grad</code> is the gradient of all parts. The average is a dict: write <code>followed(...)</code> of each name's average and of <code>p.detach()</code> back under the name.</details>
+
+# %% tags=["exercise"]
+def whole_step(run, loss_of, parts, limit, decay, n):
+    """The n-th update (1, 2, ...) of run = (network, optimiser, average), from a batch that comes in `parts`."""
+    # BEGIN SOLUTION
+    network, adam, averages = run
+    accumulated_step(loss_of, parts, torch.optim.SGD(network.parameters(), lr=0.0))  # gathers, and moves nothing
+    torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
+    adam.step()
+    for name, weight in network.named_parameters():
+        averages[name] = followed(averages[name], weight.detach(), decay, n)
+    # END SOLUTION
+
+# %% tags=["check"]
+the_training.whole_step(whole_step)
+
+# %% tags=["fallback"]
+whole_step = or_library(whole_step, training_answers.whole_step)
+
+# %% [markdown]
+# | What you see | Likely cause |
+# |---|---|
+# | *updated before the step*, *updated for each part* | the average's line stands too early, or within the loop |
+# | *The gradient of each part was clipped* | a sum of shortened parts points elsewhere (DDPM's own code does that, with the share of each replica) |
+# | *clipped after the step* | it is too late: the long gradient has moved the weights |
+# | *accumulated_step makes one itself* | it was given the run's optimiser, which then stepped twice |
+# | *was given the weights of the average* | network and average are exchanged: the average only looks on |
+# | *an average of the gradients* | `p.grad` in place of `p` |
+# | *grown into the graph* | `followed(..., p, ...)` without `detach`: each average remembers all that were before it |
+#
+# [One way](solutions/07_train_the_full_model.ipynb). A hundred steps, of 64 images at once and in uneven parts, should give the same weights and averages, `[close: within 1e-04]`:
+
+# %%
+def a_hundred_steps(sizes):
+    """Weights and average after a hundred whole steps of 64 images, in parts of these sizes."""
+    run = new_run()
+    for step in range(100):
+        (t, noise), g = draw(0, step, 64, (1, 8, 8), 1000, 0, 1), generator(0, step, 1)
+        x = images[torch.randint(len(images), (64,), generator=g)]
+        def loss_of(rows, x=x, t=t, noise=noise):
+            return losses.simple(run[0], s, x[rows], t[rows], noise[rows])
+        whole_step(run, loss_of, torch.arange(64).split(sizes), 1.0, 0.999, step + 1)
+    return torch.cat([x.detach().flatten() for x in (*run[0].parameters(), *run[2].values())])
+
+same("after a hundred steps of 64", a_hundred_steps([64]), "of 25 + 25 + 14", a_hundred_steps([25, 25, 14]), 1e-4)
+
+# %% [markdown]
+# And here is the training that was planned above, with all of it. What it does in each step fits on a page, and you know every line of it:
 
 # %%
 import inspect
@@ -699,7 +773,7 @@ else:
     print(f"done: {report.step:,} steps. A hash of all that its checkpoint holds: {fingerprint(newest.state)}")
 
 # %% [markdown]
-# *What to see: the loss falls fast, then slowly, and is noisy: each line is of a few batches at random times. By quarter of t: what is learnt late is in the first quarter. (In the stored page it is the picture of the finished run.)*
+# *What to see: the loss falls fast, then slowly, and is noisy: each line is of a few batches at random times (the smoothed one lags behind them). By quarter of t: what is learnt late is in the first quarter. (In the stored page it is the picture of the finished run.)*
 
 # %%
 log = [line for line in read_log(folder / "log.jsonl") if line["kind"] == "loss"]
@@ -707,6 +781,10 @@ first, last = log[0]["loss"], sum(line["loss"] for line in log[-10:]) / 10
 print(f"{len(log)} lines; the loss has fallen to less than a third: {last < first / 3}")
 print("snapshots for averages of any width:", len(posthoc.steps(folder)))
 print("files:", *sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")))
+
+# %% tags=["nbval-ignore-output"]
+speed = torch.tensor([line["images_per_second"] for line in log]).median()
+print(f"images a second: the plan said {plan.images_per_second:,.0f}, the training made {speed:,.0f}")
 
 # %% [markdown]
 # ### Which average?
@@ -817,6 +895,9 @@ curve, every = torch.tensor(record["loss"]["mean"]), record["loss"]["steps an en
 print(f"loss of the first {every} steps {curve[0]:.3f}, of the last {curve[-1]:.3f}")
 plots.curves(every * torch.arange(1, len(curve) + 1), {"loss": curve}, "step", "loss", log=True)
 
+# %% [markdown]
+# *What to see: most is learnt in the first tenth of the steps. The rest is slow, and is what the eye sees.*
+
 # %%
 made = samples_of(fashion, about, 20)
 judge = metrics.features.load("fashion")
@@ -851,6 +932,21 @@ print("files:", *sorted(p.name for p in (work / "dry").rglob("*") if p.suffix in
 
 # %%
 print(plan_text.table([planner.plan(presets.CIFAR10, gpu) for gpu in planner.GPUS]))
+
+# %% [markdown]
+# What would each technique change there? Of the A100, a step of 128 images; the processes' time is without what they send each other:
+
+# %%
+a100, ways = planner.gpu_by_name("a100"), {"bfloat16": {}, "float32": {"precision": "fp32"}}
+ways |= {"checkpointing": {"checkpointing": True}, "4 parts": {"accumulate": 4}, "one of 8 processes (DDP)": {"batch": 16}}
+plans = {name: planner.plan(presets.CIFAR10.changed(way), a100) for name, way in ways.items()}
+plans["torch.compile"] = planner.plan(presets.CIFAR10, a100, planner.COMPILED)
+for name, estimated in plans.items():
+    print(f"{name:25s} {1e3 * estimated.seconds_per_step:6.1f} ms, {estimated.cost.memory.total / 1e9:.2f} GB   ESTIMATED")
+memory = plans["bfloat16"].cost.memory
+kept = memory.total - memory.saved  # weights, gradients, average, Adam's moments
+print(f"in each process {kept / 1e9:.2f} GB of weights and their company with DDP, {kept / 8e9:.2f} GB with FSDP2 and 8 processes;")
+print(f"gradients that DDP sends in a step: {memory.gradients / 1e6:.0f} MB")
 
 # %% [markdown]
 # Move it. The price is what *you* pay for an hour. Three things to try:
@@ -910,18 +1006,21 @@ own_folder.mkdir(exist_ok=True)
 for i, picture_i in enumerate(data.shapes(60, seed=1).images):
     Image.fromarray(picture_i.permute(1, 2, 0).numpy()).save(own_folder / f"{i:02d}.png")
 chosen = presets.FOLDER.changed({"folder": str(own_folder), "size": 16, "schedule": "cosine", "predicts": "v"})
-chosen = chosen.changed({"steps": 150, "batch": 16, "lr": 4e-3, "warmup": 10, "net.width": 16, "net.groups": 4})
+chosen = chosen.changed({"steps": 150, "batch": 16, "lr": 4e-3, "warmup": 10, "log_every": 10})
+chosen = chosen.changed({"net.width": 16, "net.groups": 4})
 chosen = chosen.changed({"net.multipliers": [1, 2], "net.attention": [1], "net.blocks": 1})  # this for a laptop only
 print(f"{len(list(own_folder.iterdir()))} pictures, made {chosen.size} x {chosen.size}; {chosen.steps} steps")
 
 # %%
 report = training.train(chosen, work / "mine", device="cpu", progress=False)
-print(f"{report.step} steps, weights in {report.weights.name}")
+log = [line for line in read_log(work / "mine/log.jsonl") if line["kind"] == "loss"]
+print(f"{report.step} steps, weights in {report.weights.name}; loss halved: {log[-1]['loss'] < log[0]['loss'] / 2}")
 
 # %% tags=["nbval-ignore-output"]
 net, about = models.load(report.weights)
 made = samples_of(net, about, 8, steps=20)
-print(f"{len(made)} samples of {tuple(about['size'])}")
+speed = torch.tensor([line["images_per_second"] for line in log]).median()
+print(f"{len(made)} samples of {tuple(about['size'])}, after {chosen.steps * chosen.batch / speed:.0f} s of training")
 plots.images(torch.cat([data.folder(own_folder, 16).model_range()[:8], made]), columns=8, size=1.0)
 
 # %% [markdown]
@@ -1020,14 +1119,11 @@ with together("cpu") as team:
 # %% [markdown]
 # ## Five questions
 #
-# Open an option to see whether it is right, and why. Or answer in code, as in the next cell.
+# Answer by mouse or keyboard: every option says why it is right or wrong. What you have solved so far, here and in the
+# other lessons, `python -m ddpm_edu progress` shows (it stays on this machine).
 
 # %%
-questions = quiz.load("07_train_the_full_model")
-questions
-
-# %%
-questions.answer(1, "b")
+widgets.quiz("07_train_the_full_model")
 
 # %% [markdown]
 # ## What to read next

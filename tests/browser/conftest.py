@@ -1,6 +1,9 @@
 """Fixtures that drive a real browser. A later lesson's widget test needs ``lab``, ``page`` and Widget (widget.py)."""
 
+import functools
+import http.server
 import os
+import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tools import site
 from tools.lab import Lab, chromium, chromium_path, jupyterlab, watch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +59,32 @@ def watched_page(browser: Browser, home: str, request: pytest.FixtureRequest) ->
     context.close()
     assert traffic.outside == [], "requests left the machine"
     assert traffic.errors == [], "the browser's console shows errors"
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="package")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("site")
+    site.build(ROOT, out)
+    return out / "html"
+
+
+@pytest.fixture(scope="package")
+def address(html: Path) -> Iterator[str]:
+    handler = functools.partial(Quiet, directory=str(html))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def reader(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    yield from watched_page(browser, address, request)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,8 +12,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 QUIZ = "01_forward_noising"
 CELLS = (
     f'from ddpm_edu import data, widgets\nasked = widgets.quiz("{QUIZ}")\nasked',
-    "images = data.digits().model_range()[:20]\n"
-    'shown = widgets.player([images * k / 4 for k in range(5)], [f"times {k / 4}" for k in range(5)], "fading in")\n'
+    "images = data.digits().model_range()[:20]",
+    'shown = widgets.player([images * k / 4 for k in range(5)], [f"times {k / 4}" for k in range(5)], "fading in")',
     "shown",
     'print("answers", asked.answers, "frame", shown.chosen["frame"])',
 )

@@ -1,19 +1,16 @@
 """The reading site: complete, offline, with maths, pictures and links that work."""
 
-import functools
-import http.server
 import re
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from tools import site
 
-from .conftest import ROOT, watched_page
+from .conftest import ROOT
+from .reading import pages
 
 pytestmark = pytest.mark.browser
 
@@ -21,36 +18,6 @@ TYPESET = """() => new Promise(resolve => {
     const wait = () => window.MathJax && MathJax.isReady ? MathJax.Hub.Queue(resolve) : setTimeout(wait, 50);
     wait();
 })"""
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="package")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("site")
-    site.build(ROOT, out)
-    return out / "html"
-
-
-@pytest.fixture(scope="package")
-def address(html: Path) -> Iterator[str]:
-    handler = functools.partial(Quiet, directory=str(html))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture
-def reader(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Page]:
-    yield from watched_page(browser, address, request)
-
-
-def pages(html: Path) -> list[str]:
-    return sorted(path.relative_to(html).as_posix() for path in html.rglob("*.html") if "_static" not in path.parts)
 
 
 def test_links_to_folders_become_text():

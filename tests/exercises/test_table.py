@@ -20,7 +20,9 @@ def test_the_page_is_what_the_tests_prove():
 
 
 def test_every_check_of_the_package_is_proven():
-    assert set(proof.PROVEN) == {exercise.check for exercise in all_exercises().values()}
+    checks = {exercise.check for exercise in all_exercises().values()}
+    ours = {check for check in checks if check.__module__.startswith("ddpm_edu.")}  # other tests make some of their own
+    assert set(proof.PROVEN) == ours
     assert len(EXERCISES) == len(proof.PROVEN), "two exercises have the same title"
 
 

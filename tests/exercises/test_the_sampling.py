@@ -6,6 +6,7 @@ import torch
 
 from ddpm_edu.exercises import sampling_answers, the_sampling
 from tests.exercises import proof
+from tests.exercises.samplers import SAMPLERS
 
 
 def root(x):
@@ -81,43 +82,56 @@ def from_T_to_1(T, steps):
 PAIRS = (
     [sampling_answers.pairs, by_floor, by_round, by_ceiling, by_linspace, by_long_steps_first],
     {
-        "T // steps": (stride_down, "the chain starts at 8, not at 10, where"),
-        "leading": (leading, '"leading"'),
-        "T // steps from T": (
+        "a stride of T // steps, counted up from 0": (stride_down, "the chain starts at 8, not at 10, where"),
+        "the leading list of much published code": (leading, '"leading"'),
+        "a stride of T // steps, counted down from T": (
             chained(lambda T, n: [T - i * (T // n) for i in range(n + 1)]),
             "ends at 2: T // steps drops",
         ),
-        "counted from 0": (lambda T, n: [(t - 1, max(s - 1, 0)) for t, s in by_round(T, n)], "counted from 0?"),
-        "one too few": (chained(lambda T, n: [i * T // n for i in range(n, 0, -1)]), "one too few"),
-        "one too many": (lambda T, n: by_round(T, n + 1), "one too many"),
-        "floats": (float_range, "a loop over floats"),
-        "many too many": (lambda T, n: by_round(T, T), "10 pairs, and 4 were asked for"),
-        "ends at 1": (lambda T, n: [(t, s or 1) for t, s in by_round(T, n)], "ends at 1, where"),
-        "ends too early": (lambda T, n: [(t, max(s, 0.4 * T // 2)) for t, s in by_round(T, n)], "is no int"),
-        "t - T // steps": (previous_by_stride, "is not the next time of the list"),
-        "not chained": (lambda T, n: [(t, 0) for t, _ in by_round(T, n)], "Each begins where"),
-        "repeated": (chained(lambda T, n: [T, *(i * T // n for i in range(n, -1, -1))]), "a time occurs twice"),
-        "ascending": (lambda T, n: [(s, t) for t, s in by_round(T, n)][::-1], "climbs from 0 to T"),
-        "pairs turned": (lambda T, n: [(s, t) for t, s in by_round(T, n)], "the later time t first"),
-        "a pair from 0": (lambda T, n: [*by_round(T, n), (0, 0)], "a pair begins at 0"),
-        "below 0": (lambda T, n: [*by_round(T, n), (0, -1)], "a pair begins at 0"),
-        "to -1": (lambda T, n: [(t, s or -1) for t, s in by_round(T, n)], "below 0"),
-        "in order from 0": (lambda T, n: by_round(T, n)[::-1], "the chain starts at 2, not"),
-        "the rest last": (rest_last, "went into one step"),
-        "to 1, then 0": (from_T_to_1, "Spread them from T to 0"),
-        "quadratic": (
+        "times counted from 0": (lambda T, n: [(t - 1, max(s - 1, 0)) for t, s in by_round(T, n)], "counted from 0?"),
+        "0 left out of the times": (chained(lambda T, n: [i * T // n for i in range(n, 0, -1)]), "one too few"),
+        "as many pairs as there are times": (lambda T, n: by_round(T, n + 1), "one too many"),
+        "a while loop through floats": (float_range, "a loop over floats"),
+        "all T steps whatever was asked for": (lambda T, n: by_round(T, T), "10 pairs, and 4 were asked for"),
+        "the chain ends at 1": (lambda T, n: [(t, s or 1) for t, s in by_round(T, n)], "ends at 1, where"),
+        "a fraction as the last time": (
+            lambda T, n: [(t, max(s, 0.4 * T // 2)) for t, s in by_round(T, n)],
+            "is no int",
+        ),
+        "the previous time guessed as t - T // steps": (previous_by_stride, "is not the next time of the list"),
+        "each pair ends at 0": (lambda T, n: [(t, 0) for t, _ in by_round(T, n)], "Each begins where"),
+        "T twice in the list": (
+            chained(lambda T, n: [T, *(i * T // n for i in range(n, -1, -1))]),
+            "a time occurs twice",
+        ),
+        "the chain climbs from 0 to T": (lambda T, n: [(s, t) for t, s in by_round(T, n)][::-1], "climbs from 0 to T"),
+        "each pair turned round": (lambda T, n: [(s, t) for t, s in by_round(T, n)], "the later time t first"),
+        "one more pair, from 0 to 0": (lambda T, n: [*by_round(T, n), (0, 0)], "a pair begins at 0"),
+        "one more pair, from 0 to -1": (lambda T, n: [*by_round(T, n), (0, -1)], "a pair begins at 0"),
+        "-1 where 0 belongs": (lambda T, n: [(t, s or -1) for t, s in by_round(T, n)], "below 0"),
+        "the pairs in order from 0": (lambda T, n: by_round(T, n)[::-1], "the chain starts at 2, not"),
+        "the rest of T // steps in the last step": (rest_last, "went into one step"),
+        "times spread from T to 1, then 0": (from_T_to_1, "Spread them from T to 0"),
+        "steps that grow with t": (
             lambda T, n: [*pairwise(-(-i * i * T // n**2) for i in range(n, -1, -1))],
             "could be almost equal",
         ),
-        "floats as times": (chained(lambda T, n: [i * T / n for i in range(n, -1, -1)]), "is no int"),
-        "times": (lambda T, n: [t for t, _ in by_round(T, n)], "Make pairs of them"),
-        "a tensor": (lambda T, n: torch.tensor(by_round(T, n)), "got Tensor. list(..)"),
-        "an iterator": (lambda T, n: iter(by_round(T, n)), "expected a list of pairs"),
-        "triples": (lambda T, n: [(t, s, t - s) for t, s in by_round(T, n)], "expected a list of pairs"),
-        "tensors in pairs": (lambda T, n: [(torch.tensor(t), s) for t, s in by_round(T, n)], "tensor(10) is no int"),
-        "nothing": (lambda T, n: [], "expected a list of pairs"),
-        "printed": (lambda T, n: print(end=""), "Did you forget `return`?"),
-        "int of floats": (lambda T, n: [(T - 1 if t == T else t, s) for t, s in by_round(T, n)], "999.9999"),
+        "fractions as times": (chained(lambda T, n: [i * T / n for i in range(n, -1, -1)]), "is no int"),
+        "a list of times, not of pairs": (lambda T, n: [t for t, _ in by_round(T, n)], "Make pairs of them"),
+        "a tensor of pairs": (lambda T, n: torch.tensor(by_round(T, n)), "got Tensor. list(..)"),
+        "an iterator, which is used up after one walk": (lambda T, n: iter(by_round(T, n)), "expected a list of pairs"),
+        "triples with the length of the step": (
+            lambda T, n: [(t, s, t - s) for t, s in by_round(T, n)],
+            "expected a list of pairs",
+        ),
+        "a tensor as a time": (lambda T, n: [(torch.tensor(t), s) for t, s in by_round(T, n)], "tensor(10) is no int"),
+        "an empty list": (lambda T, n: [], "expected a list of pairs"),
+        "the pairs printed and not returned": (lambda T, n: print(end=""), "Did you forget `return`?"),
+        "a range with stride T // steps, one pair more": (
+            lambda T, n: [(t, t - T // n) for t in range(T, 0, -(T // n))],
+            "one too many",
+        ),
+        "T cut to T - 1 by int()": (lambda T, n: [(T - 1 if t == T else t, s) for t, s in by_round(T, n)], "999.9999"),
     },
 )
 
@@ -161,6 +175,26 @@ def beta_unless_last(s, t, s_):
     return beta(s, t, s_) if s_ else 0 * s.beta[t]
 
 
+def ancestral_as_ddim(s, x_t, t, s_, x0, noise):
+    """DDIM's step with eta = 1, from the eps that goes with x0."""
+    return sampling_answers.ddim_step(s, x_t, t, s_, x0, eps_of(s, x_t, t, x0), noise, 1.0)
+
+
+def ddims_mean(s, x_t, t, s_, x0, noise):
+    mean = sampling_answers.ddim_step(s, x_t, t, s_, x0, eps_of(s, x_t, t, x0), noise, 0.0)
+    return mean + root(posterior(s, t, s_)[2]) * noise
+
+
+def algorithm_2(s, x_t, t, s_, x0, noise):
+    """As if x0 were eps."""
+    mean = (x_t - beta(s, t, s_) / root(1 - s.alpha_bar[t]) * x0) / root(1 - beta(s, t, s_))
+    return mean + root(posterior(s, t, s_)[2]) * noise
+
+
+def share(s, t, s_):
+    return (1 - s.alpha_bar[s_]) / (1 - s.alpha_bar[t])
+
+
 def single_step(s, x_t, t, s_, x0, noise):
     return sampling_answers.ancestral_step(s, x_t, t, t - 1, x0, noise)
 
@@ -178,103 +212,194 @@ def upside_down(s, x_t, t, s_, x0, noise):
 
 
 ANCESTRAL = (
-    [sampling_answers.ancestral_step, ancestral(), ancestral_by_precisions],
+    [sampling_answers.ancestral_step, ancestral(), ancestral_by_precisions, ancestral_as_ddim],
     {
-        "variance": (ancestral(sigma=lambda *c: posterior(*c)[2]), "that is the variance"),
-        "beta": (ancestral(sigma=lambda *c: root(beta_unless_last(*c))), "DDPM's other choice"),
-        "beta to the end": (ancestral(sigma=lambda *c: root(beta(*c))), "which also ends without noise"),
-        "beta, no root": (ancestral(sigma=beta_unless_last), "that is beta, without a root"),
-        "beta_t, no root": (ancestral(sigma=lambda s, t, _: s.beta[t]), "beta_t is that of a single step"),
-        "beta_t": (ancestral(sigma=lambda s, t, s_: root(s.beta[t]) * (s_ > 0)), "beta_t is that of a single step"),
-        "beta_t in the posterior": (
+        "noise times the variance, its root forgotten": (
+            ancestral(sigma=lambda *c: posterior(*c)[2]),
+            "that is the variance",
+        ),
+        "beta as variance, DDPM's other choice": (
+            ancestral(sigma=lambda *c: root(beta_unless_last(*c))),
+            "DDPM's other choice",
+        ),
+        "beta as variance in the last step too": (
+            ancestral(sigma=lambda *c: root(beta(*c))),
+            "which also ends without noise",
+        ),
+        "noise times beta, without a root": (ancestral(sigma=beta_unless_last), "that is beta, without a root"),
+        "noise times beta_t of the single step": (
+            ancestral(sigma=lambda s, t, _: s.beta[t]),
+            "beta_t is that of a single step",
+        ),
+        "the root of the single step's beta_t": (
+            ancestral(sigma=lambda s, t, s_: root(s.beta[t]) * (s_ > 0)),
+            "beta_t is that of a single step",
+        ),
+        "beta_t of the single step in the posterior's variance": (
             ancestral(sigma=lambda s, t, s_: root(s.beta[t] * (1 - s.alpha_bar[s_]) / (1 - s.alpha_bar[t]))),
             "The factor of noise: beta_t is that of a single step",
         ),
-        "table's variance": (ancestral(sigma=lambda s, t, _: root(s.posterior_variance[t])), "s_ has no effect"),
-        "table's variance, not last": (
+        "posterior_variance[t], made for t - 1": (
+            ancestral(sigma=lambda s, t, _: root(s.posterior_variance[t])),
+            "s_ has no effect",
+        ),
+        "posterior_variance[t], left out in the last step": (
             ancestral(sigma=lambda s, t, s_: root(s.posterior_variance[t]) * (s_ > 0)),
             "The factor of noise: it is that of the single step",
         ),
-        "noise last": (
+        "noise added in the last step too": (
             ancestral(sigma=lambda *c: root(posterior(*c)[2]) + 0.1 * (c[2] == 0)),
             "noise would only spoil",
         ),
-        "no noise": (ancestral(sigma=lambda *_: 0), "The step is a draw"),
-        "bare noise": (ancestral(sigma=lambda *c: float(c[2] > 0)), "the root of the posterior's variance"),
-        "all noise": (ancestral(sigma=lambda s, t, s_: root(1 - s.alpha_bar[s_])), "all the noise of x_s"),
-        "not divided": (
+        "the mean alone, with no noise": (ancestral(sigma=lambda *_: 0), "The step is a draw"),
+        "noise not multiplied by anything": (
+            ancestral(sigma=lambda *c: float(c[2] > 0)),
+            "the root of the posterior's variance",
+        ),
+        "all the noise of x_s drawn anew": (
+            ancestral(sigma=lambda s, t, s_: root(1 - s.alpha_bar[s_])),
+            "all the noise of x_s",
+        ),
+        "variance not divided by 1 - alpha_bar_t": (
             ancestral(sigma=lambda s, t, s_: root(beta(s, t, s_) * (1 - s.alpha_bar[s_]))),
             "not divided by 1 - alpha_bar_t",
         ),
-        "ratio": (
+        "ratio of 1 - alpha_bar upside down": (
             ancestral(
                 sigma=lambda s, t, s_: root(beta(s, t, s_) * (1 - s.alpha_bar[t]) / (1 - s.alpha_bar[s_])) if s_ else 0
             ),
             "is upside down",
         ),
-        "alpha upside down": (upside_down, "alpha_bar_s is upside down"),
-        "single step": (single_step, "s_ has no effect"),
-        "alpha_t": (
+        "alpha_bar_t / alpha_bar_s upside down": (upside_down, "alpha_bar_s is upside down"),
+        "the step to t - 1, whatever s is": (single_step, "s_ has no effect"),
+        "alpha_t of the single step in the mean": (
             ancestral(x_t=lambda s, t, s_: root(s.alpha[t]) * (1 - s.alpha_bar[s_]) / (1 - s.alpha_bar[t])),
             "alpha_t is that of a single step",
         ),
-        "beta_t in the mean": (
+        "beta_t of the single step in the mean": (
             ancestral(x0=lambda s, t, s_: root(s.alpha_bar[s_]) * s.beta[t] / (1 - s.alpha_bar[t])),
             "The factor of x_0: beta_t",
         ),
-        "swapped": (swapped, "each other's factors"),
-        "no root on x_t": (
+        "x0 and x_t exchanged in the mean": (swapped, "each other's factors"),
+        "alpha without its root, before x_t": (
             ancestral(x_t=lambda *c: posterior(*c)[1] * root(1 - beta(*c))),
             "The factor of x_t: alpha_bar",
         ),
-        "no root on x0": (
+        "alpha_bar_s without its root, before x0": (
             ancestral(x0=lambda *c: posterior(*c)[0] * root(c[0].alpha_bar[c[2]])),
             "alpha_bar_s is to be under",
         ),
-        "alpha_bar_t on x_t": (
+        "sqrt(alpha_bar_t) before x_t": (
             ancestral(x_t=lambda *c: posterior(*c)[1] * root(c[0].alpha_bar[c[2]])),
             "where sqrt(alpha_bar_t / alpha_bar_s) belongs",
         ),
-        "alpha_bar_t on x0": (
+        "sqrt(alpha_bar_t) before x0": (
             ancestral(x0=lambda *c: posterior(*c)[0] * root(1 - beta(*c))),
             "it has sqrt(alpha_bar_t)",
         ),
-        "alpha_bar_{t-1} on x0": (
+        "sqrt(alpha_bar_{t-1}) before x0": (
             ancestral(x0=lambda s, t, s_: root(s.alpha_bar[t - 1]) * beta(s, t, s_) / (1 - s.alpha_bar[t])),
             "it has alpha_bar_{t-1}",
         ),
-        "alpha_bar_{t-1} on x_t": (
+        "1 - alpha_bar_{t-1} before x_t": (
             ancestral(x_t=lambda s, t, s_: root(1 - beta(s, t, s_)) * (1 - s.alpha_bar[t - 1]) / (1 - s.alpha_bar[t])),
             "1 - alpha_bar_{t-1} where",
         ),
-        "x0 over a root": (
+        "x0 divided by the root of 1 - alpha_bar_t": (
             ancestral(x0=lambda *c: posterior(*c)[0] * root(1 - c[0].alpha_bar[c[1]])),
             "not by its root",
         ),
-        "x_t over a root": (
+        "x_t divided by the root of 1 - alpha_bar_t": (
             ancestral(x_t=lambda *c: posterior(*c)[1] * root(1 - c[0].alpha_bar[c[1]])),
             "not by its root",
         ),
-        "root of beta": (ancestral(x0=lambda *c: posterior(*c)[0] / root(beta(*c))), "beta stands there itself"),
-        "root of the ratio": (
+        "beta under a root, before x0": (
+            ancestral(x0=lambda *c: posterior(*c)[0] / root(beta(*c))),
+            "beta stands there itself",
+        ),
+        "ratio of 1 - alpha_bar under a root": (
             ancestral(
                 x_t=lambda s, t, s_: root((1 - beta(s, t, s_)) * (1 - s.alpha_bar[s_]) / (1 - s.alpha_bar[t])),
             ),
             "the ratio of 1 - alpha_bar has no root",
         ),
-        "forward": (ancestral(x0=lambda s, t, s_: root(s.alpha_bar[s_])), "the jump from x_0 to x_s"),
-        "no ratio": (ancestral(x_t=lambda *c: root(1 - beta(*c))), "(1 - alpha_bar_s) / (1 - alpha_bar_t) is missing"),
-        "no x0": (ancestral(x0=lambda *_: 0), "The factor of x_0: it is 0"),
-        "no x_t": (ancestral(x_t=lambda *_: 0), "The factor of x_t: it is 0"),
-        "odd": (ancestral(x_t=lambda *_: 0.3), "The factor of x_t at t = 1, s_ = 0: expected 0.0000, got 0.3000"),
-        "own noise": (
+        "x0 jumps to s as in the forward process": (
+            ancestral(x0=lambda s, t, s_: root(s.alpha_bar[s_])),
+            "the jump from x_0 to x_s",
+        ),
+        "ratio of 1 - alpha_bar missing before x_t": (
+            ancestral(x_t=lambda *c: root(1 - beta(*c))),
+            "(1 - alpha_bar_s) / (1 - alpha_bar_t) is missing",
+        ),
+        "x0 missing from the mean": (ancestral(x0=lambda *_: 0), "The factor of x_0: it is 0"),
+        "x_t missing from the mean": (ancestral(x_t=lambda *_: 0), "The factor of x_t: it is 0"),
+        "x0 put where Algorithm 2 has eps": (algorithm_2, "where Algorithm 2 has eps"),
+        "DDIM's mean, and noise on top of it": (ddims_mean, "keeps all of the noise found in x_t"),
+        "root of alpha in place of sqrt(alpha_bar_s)": (
+            ancestral(x0=lambda *c: root(1 - beta(*c)) * beta(*c) / (1 - c[0].alpha_bar[c[1]])),
+            "the root of alpha, the ratio",
+        ),
+        "x0 not divided by 1 - alpha_bar_t": (
+            ancestral(x0=lambda *c: root(c[0].alpha_bar[c[2]]) * beta(*c)),
+            "The factor of x_0: it is not divided by 1 - alpha_bar_t",
+        ),
+        "x0 divided by 1 - alpha_bar_s": (
+            ancestral(x0=lambda *c: root(c[0].alpha_bar[c[2]]) * beta(*c) / (1 - c[0].alpha_bar[c[2]])),
+            "it is divided by 1 - alpha_bar_s",
+        ),
+        "x_t not divided by 1 - alpha_bar_t": (
+            ancestral(x_t=lambda *c: root(1 - beta(*c)) * (1 - c[0].alpha_bar[c[2]])),
+            "The factor of x_t: it is not divided by 1 - alpha_bar_t",
+        ),
+        "sqrt(alpha) missing before x_t": (ancestral(x_t=share), "sqrt(alpha) is missing"),
+        "x_t weighed as in the step to t - 1": (
+            ancestral(x_t=lambda s, t, s_: posterior(s, t, t - 1)[1]),
+            "The factor of x_t: it is that of the single step",
+        ),
+        "product of alpha one step off": (
+            ancestral(x_t=lambda s, t, s_: root(s.alpha[s_:t].prod()) * share(s, t, s_)),
+            "a product one step off",
+        ),
+        "no noise in the step to 1 either": (
+            ancestral(sigma=lambda *c: root(posterior(*c)[2]) * (c[2] > 1)),
+            "it is 0 at s_ = 1 as well",
+        ),
+        "noise taken off in place of added": (
+            ancestral(sigma=lambda *c: -root(posterior(*c)[2])),
+            "The factor of noise: the sign",
+        ),
+        "posterior_variance[s], made for s - 1": (
+            ancestral(sigma=lambda s, t, s_: root(s.posterior_variance[s_])),
+            "that of the next single step",
+        ),
+        "posterior_variance[t] without its root": (
+            ancestral(sigma=lambda s, t, s_: s.posterior_variance[t]),
+            "index with s_. And take its root",
+        ),
+        "beta missing from the variance": (ancestral(sigma=lambda *c: root(share(*c))), "sqrt(beta) is missing"),
+        "beta outside of the root": (
+            ancestral(sigma=lambda *c: root(share(*c)) * beta(*c)),
+            "beta stands outside of the root",
+        ),
+        "all the noise of x_t drawn anew": (
+            ancestral(sigma=lambda s, t, s_: root(1 - s.alpha_bar[t]) * (s_ > 0)),
+            "all the noise of x_t",
+        ),
+        "x_t times a number by chance": (
+            ancestral(x_t=lambda *_: 0.3),
+            "The factor of x_t at t = 1, s_ = 0: expected 0.0000, got 0.3000",
+        ),
+        "noise drawn by the function itself": (
             lambda s, x_t, t, s_, x0, noise: ancestral()(s, x_t, t, s_, x0, torch.randn_like(noise)),
             "noise of your own",
         ),
-        "clamped": (lambda *a: sampling_answers.ancestral_step(*a).clamp(-1, 1), "clamped"),
-        "in place": (lambda s, x_t, t, s_, x0, noise: x_t.mul_(2), "in place"),
-        "one value": (lambda s, x_t, t, s_, x0, noise: ancestral()(s, x_t, t, s_, x0, noise).mean(), "expected shape"),
-        "mean of the batch": (
+        "the result clamped to [-1, 1]": (lambda *a: sampling_answers.ancestral_step(*a).clamp(-1, 1), "clamped"),
+        "x_t changed in place": (lambda s, x_t, t, s_, x0, noise: x_t.mul_(2), "in place"),
+        "one number for the whole batch": (
+            lambda s, x_t, t, s_, x0, noise: ancestral()(s, x_t, t, s_, x0, noise).mean(),
+            "expected shape",
+        ),
+        "one image for the whole batch": (
             lambda s, x_t, *a: ancestral()(s, x_t, *a).mean(0).expand_as(x_t),
             "not for images",
         ),
@@ -308,6 +433,16 @@ def post(*c):
     return posterior(*c)[2]
 
 
+def ddim_with(share_of_eta):
+    """eps times a share that depends on eta alone."""
+
+    def step(s, x_t, t, s_, x0, eps, noise, eta):
+        new = eta * root(post(s, t, s_)) * noise
+        return root(s.alpha_bar[s_]) * x0 + root(1 - s.alpha_bar[s_]) * share_of_eta(eta) * eps + new
+
+    return step
+
+
 def ddim_swapped(s, x_t, t, s_, x0, eps, noise, eta):
     return sampling_answers.ddim_step(s, x_t, t, s_, eps, x0, noise, eta)
 
@@ -315,38 +450,41 @@ def ddim_swapped(s, x_t, t, s_, x0, eps, noise, eta):
 DDIM = (
     [sampling_answers.ddim_step, ddim(), ddim_by_direction],
     {
-        "sigma stays in eps": (
+        "all of eps kept, and noise on top": (
             ddim(eps_share=lambda s, t, s_, g: root(1 - s.alpha_bar[s_])),
             "sigma^2 is not taken off",
         ),
-        "a course's sigma for eps": (ddim(eps_share=lambda s, t, s_, g: g), "sigma in its place"),
-        "sigma from beta": (
+        "sigma as the factor of eps": (ddim(eps_share=lambda s, t, s_, g: g), "sigma in its place"),
+        "sigma from beta alone": (
             ddim(sigma=lambda s, t, s_, eta: eta * root(beta_unless_last(s, t, s_))),
             "from beta alone",
         ),
-        "sigma from beta_t": (
+        "sigma from beta_t of the single step": (
             ddim(sigma=lambda s, t, s_, eta: eta * root(s.beta[t]) * (s_ > 0)),
             "beta_t is that of a single step",
         ),
-        "sigma of the table": (
+        "sigma from the table's posterior variance": (
             ddim(sigma=lambda s, t, s_, eta: eta * root(s.posterior_variance[t])),
             "s_ has no effect",
         ),
-        "beta_t in sigma": (
+        "beta_t of the single step in sigma": (
             ddim(sigma=lambda s, t, s_, eta: eta * root(s.beta[t] * (1 - s.alpha_bar[s_]) / (1 - s.alpha_bar[t]))),
             "beta_t is that of a single step",
         ),
-        "eta squared": (ddim(sigma=lambda s, t, s_, eta: eta**2 * root(post(s, t, s_))), "eta is squared"),
-        "eta under the root": (ddim(sigma=lambda s, t, s_, eta: root(eta * post(s, t, s_))), "the root of eta"),
-        "no eta": (ddim(sigma=lambda s, t, s_, eta: root(post(s, t, s_))), "eta has no effect"),
-        "eta alone": (ddim(sigma=lambda s, t, s_, eta: eta * (s_ > 0)), "eta alone"),
-        "sigma^2 noise": (ddim(noise_share=lambda g: g**2), "that is sigma^2"),
-        "no root in sigma": (ddim(sigma=lambda s, t, s_, eta: eta * post(s, t, s_)), "eta times a variance"),
-        "no beta in sigma": (
+        "eta squared in sigma": (ddim(sigma=lambda s, t, s_, eta: eta**2 * root(post(s, t, s_))), "eta is squared"),
+        "eta under the root of sigma": (
+            ddim(sigma=lambda s, t, s_, eta: root(eta * post(s, t, s_))),
+            "the root of eta",
+        ),
+        "eta without effect": (ddim(sigma=lambda s, t, s_, eta: root(post(s, t, s_))), "eta has no effect"),
+        "eta itself as sigma": (ddim(sigma=lambda s, t, s_, eta: eta * (s_ > 0)), "eta alone"),
+        "noise times sigma squared": (ddim(noise_share=lambda g: g**2), "that is sigma^2"),
+        "sigma without its root": (ddim(sigma=lambda s, t, s_, eta: eta * post(s, t, s_)), "eta times a variance"),
+        "beta missing from sigma": (
             ddim(sigma=lambda s, t, s_, eta: eta * root((1 - s.alpha_bar[s_]) / (1 - s.alpha_bar[t]))),
             "in sigma sqrt(1 - alpha_bar_t / alpha_bar_s)",
         ),
-        "sigma upside down": (
+        "ratio of 1 - alpha_bar upside down in sigma": (
             ddim(
                 sigma=lambda s, t, s_, eta: (
                     eta * root(beta(s, t, s_) * (1 - s.alpha_bar[t]) / (1 - s.alpha_bar[s_])) if s_ else 0
@@ -354,46 +492,86 @@ DDIM = (
             ),
             "the ratio of 1 - alpha_bar is upside down",
         ),
-        "ratio upside down": (
+        "alpha_bar_t / alpha_bar_s upside down in sigma": (
             ddim(sigma=lambda s, t, s_, eta: eta * root(1 - s.alpha_bar[s_] / s.alpha_bar[t])),
             "a ratio upside down",
         ),
-        "noise last": (
+        "noise added in the last step too": (
             ddim(sigma=lambda s, t, s_, eta: eta * root(post(s, t, s_)) + 0.1 * eta * (s_ == 0)),
             "in the step to s_ = 0 it is 0",
         ),
-        "no noise": (ddim(noise_share=lambda g: 0), "new noise comes in"),
-        "no root on x0": (ddim(x0_share=lambda s, t, s_: s.alpha_bar[s_]), "The factor of x_0: alpha_bar_s"),
-        "x0 at t": (ddim(x0_share=lambda s, t, s_: root(s.alpha_bar[t])), "sqrt(alpha_bar_t). The step lands at s_"),
-        "x0 at t - 1": (
+        "no noise at any eta": (ddim(noise_share=lambda g: 0), "new noise comes in"),
+        "alpha_bar_s without its root before x0": (
+            ddim(x0_share=lambda s, t, s_: s.alpha_bar[s_]),
+            "The factor of x_0: alpha_bar_s",
+        ),
+        "x0 scaled as at t": (
+            ddim(x0_share=lambda s, t, s_: root(s.alpha_bar[t])),
+            "sqrt(alpha_bar_t). The step lands at s_",
+        ),
+        "x0 scaled as at t - 1": (
             ddim(x0_share=lambda s, t, s_: root(s.alpha_bar[t - 1])),
             "The factor of x_0: it is sqrt(alpha_bar_{t-1})",
         ),
-        "x0 bare": (ddim(x0_share=lambda *_: 1), "x_s is x_0 shrunk"),
-        "x0 by the ratio": (ddim(x0_share=lambda s, t, s_: root(s.alpha_bar[t] / s.alpha_bar[s_])), "From x_0 on"),
-        "eps at t": (
+        "x0 not scaled": (ddim(x0_share=lambda *_: 1), "x_s is x_0 shrunk"),
+        "x0 scaled by alpha_bar_t / alpha_bar_s": (
+            ddim(x0_share=lambda s, t, s_: root(s.alpha_bar[t] / s.alpha_bar[s_])),
+            "From x_0 on",
+        ),
+        "eps scaled as at t": (
             ddim(eps_share=lambda s, t, s_, g: root(1 - s.alpha_bar[t] - g**2)),
             "The factor of eps: it has 1 - alpha_bar_t",
         ),
-        "eps at t, all": (ddim(eps_share=lambda s, t, s_, g: root(1 - s.alpha_bar[t])), "it has 1 - alpha_bar_t"),
-        "eps at t - 1": (
+        "eps as at t, sigma not taken off": (
+            ddim(eps_share=lambda s, t, s_, g: root(1 - s.alpha_bar[t])),
+            "it has 1 - alpha_bar_t",
+        ),
+        "eps scaled as at t - 1": (
             ddim(eps_share=lambda s, t, s_, g: torch.sqrt(1 - s.alpha_bar[t - 1] - g**2)),
             "The factor of eps: it has alpha_bar_{t-1}",
         ),
-        "no root on eps": (ddim(eps_share=lambda s, t, s_, g: 1 - s.alpha_bar[s_] - g**2), "to be under a root"),
-        "sigma for sigma^2": (
+        "the factor of eps without its root": (
+            ddim(eps_share=lambda s, t, s_, g: 1 - s.alpha_bar[s_] - g**2),
+            "to be under a root",
+        ),
+        "sigma taken off in place of its square": (
             ddim(eps_share=lambda s, t, s_, g: torch.sqrt(1 - s.alpha_bar[s_] - g)),
             "Variances add: take off sigma^2",
         ),
-        "after the root": (ddim(eps_share=lambda s, t, s_, g: root(1 - s.alpha_bar[s_]) - g), "after the root"),
-        "sigma^2 added": (ddim(eps_share=lambda s, t, s_, g: root(1 - s.alpha_bar[s_] + g**2)), "is added"),
-        "no eps": (ddim(eps_share=lambda *_: 0), "far too clean"),
-        "swapped": (ddim_swapped, "each other's factors"),
-        "own noise": (
+        "sigma taken off after the root": (
+            ddim(eps_share=lambda s, t, s_, g: root(1 - s.alpha_bar[s_]) - g),
+            "after the root",
+        ),
+        "sigma squared taken off after the root": (
+            ddim(eps_share=lambda s, t, s_, g: root(1 - s.alpha_bar[s_]) - g**2),
+            "sigma^2 is taken off after the root",
+        ),
+        "1 - eta as the share of eps": (ddim_with(lambda eta: 1 - eta), "Variances add up, not factors"),
+        "nothing of eps left at eta = 1": (
+            ddim_with(lambda eta: root(1 - eta**2)),
+            "nothing of eps is left at eta = 1",
+        ),
+        "noises that add up to 1": (ddim(eps_share=lambda s, t, s_, g: root(1 - g**2)), "the noises add up to 1"),
+        "alpha_bar_s where 1 - alpha_bar_s belongs": (
+            ddim(eps_share=lambda s, t, s_, g: root((s.alpha_bar[s_] - g**2).clamp(min=0))),
+            "the image's part",
+        ),
+        "eps not scaled": (ddim(eps_share=lambda *_: 1), "The factor of eps: it is 1"),
+        "posterior_variance[s], made for s - 1": (
+            ddim(sigma=lambda s, t, s_, eta: eta * root(s.posterior_variance[s_])),
+            "that of the next single step",
+        ),
+        "sigma squared added to what eps has": (
+            ddim(eps_share=lambda s, t, s_, g: root(1 - s.alpha_bar[s_] + g**2)),
+            "is added",
+        ),
+        "eps missing": (ddim(eps_share=lambda *_: 0), "far too clean"),
+        "x0 and eps exchanged": (ddim_swapped, "each other's factors"),
+        "noise drawn by the function itself": (
             lambda s, x, t, s_, x0, eps, noise, eta: ddim()(s, x, t, s_, x0, eps, torch.randn_like(x), 1.0),
             "noise of your own",
         ),
-        "clamped": (lambda *a: sampling_answers.ddim_step(*a).clamp(-1, 1), "clamped"),
+        "the result clamped to [-1, 1]": (lambda *a: sampling_answers.ddim_step(*a).clamp(-1, 1), "clamped"),
     },
 )
 
@@ -428,47 +606,110 @@ def right_with(change):
     return lambda s, x_t, t, eps: change(*limited()(s, x_t, t, eps), s, x_t, t, eps)
 
 
+def mixed(signal, noise):
+    """x0 and eps found with these two factors, functions of (s, t)."""
+
+    def x0(s, x_t, t, eps):
+        return (x_t - noise(s, t) * eps) / signal(s, t)
+
+    def eps(s, x_t, t, found):
+        return (x_t - signal(s, t) * found) / noise(s, t)
+
+    return x0, eps
+
+
+def clip_as_a_list(*arguments):
+    return list(limited()(*arguments))
+
+
+SINGLE = mixed(lambda s, t: root(s.alpha[t]), lambda s, t: root(s.beta[t]))
+NO_ROOTS = mixed(lambda s, t: s.alpha_bar[t], lambda s, t: 1 - s.alpha_bar[t])
+
 CLIP = (
-    [sampling_answers.clip_x0, limited(), clip_by_shift],
+    [sampling_answers.clip_x0, limited(), clip_by_shift, clip_as_a_list],
     {
-        "eps left": (right_with(lambda x0, new, s, x, t, e: (x0, e)), "no longer the sum"),
-        "not clipped": (limited(lambda x0: x0), "x0 leaves [-1, 1]"),
-        "clip lost": (right_with(lambda x0, new, s, x, t, e: (x0_of(s, x, t, e), new)), "comes back unclipped"),
-        "x_t clipped": (limited(lambda x0: x0, before=lambda x, e: (x.clamp(-1, 1), e)), "x_t is clipped, not x0"),
-        "x_t clipped too": (limited(before=lambda x, e: (x.clamp(-1, 1), e)), "x_t is clipped too"),
-        "eps clipped": (limited(lambda x0: x0, before=lambda x, e: (x, e.clamp(-1, 1))), "eps is clipped, not x0"),
+        "x0 clipped, eps left as it was": (right_with(lambda x0, new, s, x, t, e: (x0, e)), "no longer the sum"),
+        "nothing clipped": (limited(lambda x0: x0), "x0 leaves [-1, 1]"),
+        "x0 returned as before the clip": (
+            right_with(lambda x0, new, s, x, t, e: (x0_of(s, x, t, e), new)),
+            "comes back unclipped",
+        ),
+        "x_t clipped and x0 not": (
+            limited(lambda x0: x0, before=lambda x, e: (x.clamp(-1, 1), e)),
+            "x_t is clipped, not x0",
+        ),
+        "x_t clipped first": (limited(before=lambda x, e: (x.clamp(-1, 1), e)), "x_t is clipped too"),
+        "eps clipped and x0 not": (
+            limited(lambda x0: x0, before=lambda x, e: (x, e.clamp(-1, 1))),
+            "eps is clipped, not x0",
+        ),
         "eps clipped first": (limited(before=lambda x, e: (x, e.clamp(-1, 1))), "on the way in"),
-        "eps clipped last": (right_with(lambda x0, new, *_: (x0, new.clamp(-1, 1))), "The new eps is clipped"),
-        "old eps clipped": (
+        "new eps clipped as well": (right_with(lambda x0, new, *_: (x0, new.clamp(-1, 1))), "The new eps is clipped"),
+        "old eps clipped, not found anew": (
             right_with(lambda x0, new, s, x, t, e: (x0, e.clamp(-1, 1))),
             "eps is clipped. Find it anew",
         ),
-        "tanh": (limited(torch.tanh), "use clamp"),
-        "0 to 1": (limited(lambda x0: x0.clamp(0, 1)), "not in [0, 1]"),
-        "order": (right_with(lambda x0, new, *_: (new, x0)), "Return x0 first"),
-        "x0 bare in eps": (limited(eps=lambda s, x, t, x0: (x - x0) / root(1 - s.alpha_bar[t])), "x0 stands in x_t"),
-        "eps over a variance": (
+        "tanh in place of a clip": (limited(torch.tanh), "use clamp"),
+        "clipped to [0, 1]": (limited(lambda x0: x0.clamp(0, 1)), "not in [0, 1]"),
+        "eps returned before x0": (right_with(lambda x0, new, *_: (new, x0)), "Return x0 first"),
+        "x0 not scaled when eps is found": (
+            limited(eps=lambda s, x, t, x0: (x - x0) / root(1 - s.alpha_bar[t])),
+            "x0 stands in x_t",
+        ),
+        "eps divided by the variance": (
             limited(eps=lambda s, x, t, x0: eps_of(s, x, t, x0) / root(1 - s.alpha_bar[t])),
             "divided by 1 - alpha_bar_t",
         ),
-        "eps not divided": (limited(eps=lambda s, x, t, x0: x - root(s.alpha_bar[t]) * x0), "eps is still scaled"),
-        "eps sign": (limited(eps=lambda s, x, t, x0: eps_of(s, x, t, -x0)), "the image is to be taken away"),
-        "x0 not divided": (
+        "eps not divided by anything": (
+            limited(eps=lambda s, x, t, x0: x - root(s.alpha_bar[t]) * x0),
+            "eps is still scaled",
+        ),
+        "image added where eps is found": (
+            limited(eps=lambda s, x, t, x0: eps_of(s, x, t, -x0)),
+            "the image is to be taken away",
+        ),
+        "x0 not divided by sqrt(alpha_bar_t)": (
             limited(x0=lambda s, x, t, e: x - root(1 - s.alpha_bar[t]) * e),
             "x0 is still scaled",
         ),
-        "x0 over a variance": (
+        "x0 divided by alpha_bar_t": (
             limited(x0=lambda s, x, t, e: x0_of(s, x, t, e) / root(s.alpha_bar[t])),
             "x0 is divided by alpha_bar_t",
         ),
-        "x0 sign": (limited(x0=lambda s, x, t, e: x0_of(s, x, t, -e)), "the noise is to be taken away"),
-        "x0 variance": (
+        "noise added where x0 is found": (
+            limited(x0=lambda s, x, t, e: x0_of(s, x, t, -e)),
+            "the noise is to be taken away",
+        ),
+        "1 - alpha_bar_t without its root before eps": (
             limited(x0=lambda s, x, t, e: (x - (1 - s.alpha_bar[t]) * e) / root(s.alpha_bar[t])),
             "times a root",
         ),
-        "scaled to fit": (limited(lambda x0: x0 / x0.abs().max()), "expected x0 = -1.0000"),
-        "x0 only": (lambda s, x_t, t, eps: x0_of(s, x_t, t, eps).clamp(-1, 1), "return x0, eps"),
-        "in place": (lambda s, x_t, t, eps: limited()(s, x_t.clamp_(-1, 1), t, eps), "in place"),
+        "x0 divided by its largest value": (limited(lambda x0: x0 / x0.abs().max()), "divided until it fits"),
+        "alpha_t in place of alpha_bar_t": (limited(x0=SINGLE[0], eps=SINGLE[1]), "In both lines alpha_t stands"),
+        "alpha_t in place of alpha_bar_t, for x0": (limited(x0=SINGLE[0]), "In x0 alpha_t stands"),
+        "alpha_t in place of alpha_bar_t, for eps": (limited(eps=SINGLE[1]), "In eps alpha_t stands"),
+        "both roots missing": (limited(x0=NO_ROOTS[0], eps=NO_ROOTS[1]), "In both lines roots are missing"),
+        "both roots missing where x0 is found": (limited(x0=NO_ROOTS[0]), "In x0 roots are missing"),
+        "both roots missing where eps is found": (limited(eps=NO_ROOTS[1]), "In eps roots are missing"),
+        "clipped from above only": (limited(lambda x0: x0.clamp(max=1)), "a lower limit too"),
+        "clipped from below only": (limited(lambda x0: x0.clamp(min=-1)), "an upper limit too"),
+        "both roots exchanged where eps is found": (
+            limited(eps=lambda s, x, t, x0: (x - root(1 - s.alpha_bar[t]) * x0) / root(s.alpha_bar[t])),
+            "the roots are exchanged",
+        ),
+        "x_t - x0 taken for eps": (limited(eps=lambda s, x, t, x0: x - x0), "x_t is not x0 + eps"),
+        "eps moved by as much as x0": (
+            right_with(lambda x0, new, s, x, t, e: (x0, e + x0_of(s, x, t, e) - x0)),
+            "scaled differently",
+        ),
+        "eps moved the wrong way": (right_with(lambda x0, new, s, x, t, e: (x0, 2 * e - new)), "the wrong way"),
+        "x0 divided by 4 in place of clipped": (limited(lambda x0: x0 / 4), "divided until it fits"),
+        "a constant in place of x0": (
+            limited(lambda x0: x0 * 0 + 0.3),
+            "expected x0 = -1.0000",
+        ),
+        "x0 returned alone": (lambda s, x_t, t, eps: x0_of(s, x_t, t, eps).clamp(-1, 1), "return x0, eps"),
+        "x_t clipped in place": (lambda s, x_t, t, eps: limited()(s, x_t.clamp_(-1, 1), t, eps), "in place"),
     },
 )
 
@@ -514,33 +755,54 @@ def on_another_axis(level):
 AHEAD = (
     [sampling_answers.extrapolated_x0, looked_ahead(lambda *c: 0.5 / ratio(*c)), ahead_by_decibel],
     {
-        "infinite": (ahead_without_the_last, "at s_ = 0 the log SNR is infinite"),
-        "mean at 0": (
+        "1 / q in the last step, where it is infinite": (ahead_without_the_last, "at s_ = 0 the log SNR is infinite"),
+        "mean of both guesses in the last step": (
             looked_ahead(lambda *c: 0.5 / ratio(*c), lambda b, x0: (b + x0) / 2),
             "Right, except in the last step",
         ),
-        "upside down": (looked_ahead(lambda *c: 0.5 * ratio(*c)), "mind the brackets"),
-        "no half": (looked_ahead(lambda *c: 1 / ratio(*c)), "the half is missing: 1 / (2 q)"),
-        "no half, upside down": (looked_ahead(ratio), "q is upside down, and the half"),
-        "sign": (looked_ahead(lambda *c: -0.5 / ratio(*c)), "the sign: D lies beyond x0, on"),
-        "sign, upside down": (looked_ahead(lambda *c: -0.5 * ratio(*c)), "And q is h_before / h"),
-        "average": (looked_ahead(lambda *c: -0.5), "the average of both"),
-        "a half": (looked_ahead(lambda *c: 0.5), "q has no effect"),
-        "first order": (looked_ahead(lambda *c: 0), "x0_before has no effect"),
-        "in t": (on_another_axis(lambda s, t: t), "yours is one of t."),
-        "in alpha_bar": (on_another_axis(lambda s, t: s.alpha_bar[t]), "one of alpha_bar"),
-        "in log alpha_bar": (on_another_axis(lambda s, t: s.alpha_bar[t].log()), "one of log alpha_bar"),
-        "in SNR": (on_another_axis(lambda s, t: s.snr[t]), "without the logarithm"),
-        "in sigma": (on_another_axis(lambda s, t: s.snr[t] ** -0.5), "one of sigma"),
-        "r to s_": (
+        "q upside down": (looked_ahead(lambda *c: 0.5 * ratio(*c)), "mind the brackets"),
+        "half missing: the end of the step": (looked_ahead(lambda *c: 1 / ratio(*c)), "the half is missing: 1 / (2 q)"),
+        "half missing, and q upside down": (looked_ahead(ratio), "q is upside down, and the half"),
+        "looking back in place of ahead": (looked_ahead(lambda *c: -0.5 / ratio(*c)), "the sign: D lies beyond x0, on"),
+        "looking back, and q upside down": (looked_ahead(lambda *c: -0.5 * ratio(*c)), "And q is h_before / h"),
+        "mean of both guesses": (looked_ahead(lambda *c: -0.5), "the average of both"),
+        "a half, as for equal steps": (looked_ahead(lambda *c: 0.5), "q has no effect"),
+        "DDIM: the guess before without effect": (looked_ahead(lambda *c: 0), "x0_before has no effect"),
+        "steps measured in t": (on_another_axis(lambda s, t: t), "yours is one of t."),
+        "steps measured in alpha_bar": (on_another_axis(lambda s, t: s.alpha_bar[t]), "one of alpha_bar"),
+        "steps measured in log alpha_bar": (on_another_axis(lambda s, t: s.alpha_bar[t].log()), "one of log alpha_bar"),
+        "steps measured in SNR, without its logarithm": (
+            on_another_axis(lambda s, t: s.snr[t]),
+            "without the logarithm",
+        ),
+        "steps measured in sigma": (on_another_axis(lambda s, t: s.snr[t] ** -0.5), "one of sigma"),
+        "steps measured in 1 / sigma": (on_another_axis(lambda s, t: root(s.snr[t])), "one of 1 / sigma"),
+        "steps measured in log(1 - alpha_bar)": (
+            on_another_axis(lambda s, t: (1 - s.alpha_bar[t]).log()),
+            "one of log(1 - alpha_bar)",
+        ),
+        "1 put below the fraction's line": (
+            weights(lambda *c: -0.5 / ratio(*c), lambda *c: 1 / (1 + 2 * ratio(*c))),
+            "The 1 stands before the fraction",
+        ),
+        "step before measured from r to s_": (
             looked_ahead(lambda s, r, t, s_: 0.5 / (ratio(s, r, t, s_) + 1)),
             "h_before goes from r to t",
         ),
-        "swapped": (lambda s, r, t, s_, b, x0: sampling_answers.extrapolated_x0(s, r, t, s_, x0, b), "other's factors"),
-        "no 1": (weights(lambda *c: -0.5 / ratio(*c), lambda *c: 0.5 / ratio(*c)), "the 1 is missing"),
-        "x0 as it is": (weights(lambda *c: -0.5 / ratio(*c), lambda *c: 1), "The line goes on"),
-        "minus": (weights(lambda *c: -0.5 / ratio(*c), lambda *c: 1 - 0.5 / ratio(*c)), "the sign: 1 + 1 / (2 q)"),
-        "clamped": (lambda *a: sampling_answers.extrapolated_x0(*a).clamp(-1, 1), "clamped"),
+        "both guesses exchanged": (
+            lambda s, r, t, s_, b, x0: sampling_answers.extrapolated_x0(s, r, t, s_, x0, b),
+            "other's factors",
+        ),
+        "1 missing before x0": (weights(lambda *c: -0.5 / ratio(*c), lambda *c: 0.5 / ratio(*c)), "the 1 is missing"),
+        "x0 as it is, the one before taken off": (
+            weights(lambda *c: -0.5 / ratio(*c), lambda *c: 1),
+            "The line goes on",
+        ),
+        "1 - 1 / (2 q) before x0": (
+            weights(lambda *c: -0.5 / ratio(*c), lambda *c: 1 - 0.5 / ratio(*c)),
+            "the sign: 1 + 1 / (2 q)",
+        ),
+        "the result clamped to [-1, 1]": (lambda *a: sampling_answers.extrapolated_x0(*a).clamp(-1, 1), "clamped"),
     },
 )
 
@@ -554,18 +816,23 @@ GUIDED = (
         lambda c, u, w: torch.lerp(u, c, 1 + w),
     ],
     {
-        "the other convention": (lambda c, u, w: u + w * (c - u), "the other convention"),
-        "swapped": (lambda c, u, w: (1 + w) * u - w * c, "swap them"),
-        "w times eps_c": (lambda c, u, w: w * c, "the other convention"),
-        "eps_c only": (lambda c, u, w: (1 + w) * c, "take w eps_u off"),
-        "eps_c": (lambda c, u, w: c, "1 at every w"),
-        "mean": (lambda c, u, w: (c + u) / 2, "the mean of both"),
-        "away": (lambda c, u, w: c + w * (u - c), "leads away"),
-        "sum": (lambda c, u, w: (1 + w) * c + w * u, "the sign"),
-        "no w on eps_u": (lambda c, u, w: (1 + w) * c - u, "-1 at every w"),
-        "both": (lambda c, u, w: (1 + w) * c + (1 - w) * u, "The factor of eps_u: the other convention"),
-        "brackets": (lambda c, u, w: 1 + w * c - w * u, "brackets"),
-        "clamped": (lambda c, u, w: (c + w * (c - u)).clamp(-1, 1), "clamped"),
+        "guidance scale counted from 1": (lambda c, u, w: u + w * (c - u), "the other convention"),
+        "condition and no condition exchanged": (lambda c, u, w: (1 + w) * u - w * c, "swap them"),
+        "the way between them alone": (lambda c, u, w: w * (c - u), "from eps_u to eps_c alone"),
+        "w times eps_c alone": (lambda c, u, w: w * c, "it is 0. What both agree on"),
+        "(1 + w) eps_c alone": (lambda c, u, w: (1 + w) * c, "take w eps_u off"),
+        "eps_c with w eps_u taken off": (lambda c, u, w: c - w * u, "The factor of eps_c: it is 1 at every w"),
+        "no guidance at all": (lambda c, u, w: c, "it is 0. What both agree on"),
+        "mean of both": (lambda c, u, w: (c + u) / 2, "the mean of both"),
+        "away from the condition": (lambda c, u, w: c + w * (u - c), "the sign"),
+        "eps_u added in place of taken off": (lambda c, u, w: (1 + w) * c + w * u, "the sign"),
+        "eps_u added whatever w is": (lambda c, u, w: (1 + w) * c + u, "eps_u: it is 1 at every w"),
+        "eps_u taken off whatever w is": (lambda c, u, w: (1 + w) * c - u, "-1 at every w"),
+        "1 - w before eps_u": (lambda c, u, w: (1 + w) * c + (1 - w) * u, "The factor of eps_u: the other convention"),
+        "1 - w before eps_c": (lambda c, u, w: (1 - w) * c - w * u, "The factor of eps_c: guidance leads away"),
+        "divided by the sum of both sizes": (lambda c, u, w: ((1 + w) * c - w * u) / (1 + 2 * w), "add up to 1"),
+        "brackets forgotten around 1 + w": (lambda c, u, w: 1 + w * c - w * u, "brackets"),
+        "the result clamped to [-1, 1]": (lambda c, u, w: (c + w * (c - u)).clamp(-1, 1), "clamped"),
     },
 )
 
@@ -597,31 +864,75 @@ def R(s, t):
     return root(1 - s.alpha_bar[t])
 
 
+def x0_of_s(s, x_s, s_, t, eps):
+    return (x_s - R(s, s_) * eps) / root(s.alpha_bar[s_])
+
+
 UP = (
     [sampling_answers.invert_step, up_by_x0, up_in_sigma],
     {
-        "down": (lambda s, x_s, s_, t, eps: up_by_x0(s, x_s, t, s_, eps), "the times are exchanged"),
-        "no root": (up(kept=lambda s, t, s_: s.alpha_bar[t] / s.alpha_bar[s_]), "to be under a root"),
-        "x_s for x0": (lambda s, x_s, s_, t, eps: root(s.alpha_bar[t]) * x_s + R(s, t) * eps, "as if x_s were x_0"),
-        "no root below": (up(kept=lambda s, t, s_: root(s.alpha_bar[t]) / s.alpha_bar[s_]), "x_0 is (x_s - ..)"),
-        "no root above": (
+        "DDIM's step down, times exchanged": (
+            lambda s, x_s, s_, t, eps: up_by_x0(s, x_s, t, s_, eps),
+            "the times are exchanged",
+        ),
+        "alpha_bar_t / alpha_bar_s without its root": (
+            up(kept=lambda s, t, s_: s.alpha_bar[t] / s.alpha_bar[s_]),
+            "to be under a root",
+        ),
+        "x_s taken for x0": (
+            lambda s, x_s, s_, t, eps: root(s.alpha_bar[t]) * x_s + R(s, t) * eps,
+            "as if x_s were x_0",
+        ),
+        "x0 found with alpha_bar_s, without its root": (
+            up(kept=lambda s, t, s_: root(s.alpha_bar[t]) / s.alpha_bar[s_]),
+            "x_0 is (x_s - ..)",
+        ),
+        "alpha_bar_t without its root before x0": (
             up(kept=lambda s, t, s_: s.alpha_bar[t] / root(s.alpha_bar[s_])),
             "x_t has sqrt(alpha_bar_t)",
         ),
-        "alpha_t": (up(kept=lambda s, t, s_: root(s.alpha[t])), "alpha_t is that of a single step"),
-        "x_s as it is": (up(kept=lambda *_: 1), "is shrunk on the way up"),
-        "forward": (up(added=lambda s, t, s_, k: root(1 - k**2)), "noise is added to x_s"),
-        "on top": (up(added=lambda s, t, s_, k: R(s, t)), "on top of the noise that x_s has"),
-        "noise of s_": (up(added=lambda s, t, s_, k: R(s, s_) - k * R(s, s_)), "x_t gets the noise of s_"),
-        "noise of t": (up(added=lambda s, t, s_, k: R(s, t) - k * R(s, t)), "x_0 is found with the noise of t"),
-        "variances": (up(added=lambda s, t, s_, k: R(s, t) ** 2 - k * R(s, s_) ** 2), "the roots are missing"),
-        "variance at t": (up(added=lambda s, t, s_, k: R(s, t) ** 2 - k * R(s, s_)), "x_t ends in"),
-        "variance at s_": (up(added=lambda s, t, s_, k: R(s, t) - k * R(s, s_) ** 2), "x_s has sqrt"),
-        "not shrunk": (up(added=lambda s, t, s_, k: R(s, t) - R(s, s_)), "shrunk with it"),
-        "sign": (up(added=lambda s, t, s_, k: R(s, t) + k * R(s, s_)), "the sign"),
-        "no eps": (up(added=lambda *_: 0), "more noise than x_s"),
-        "random": (lambda s, x_s, s_, t, eps: up_by_x0(s, x_s, s_, t, torch.randn_like(x_s)), "no noise, no constant"),
-        "clamped": (lambda *a: up_by_x0(*a).clamp(-1, 1), "clamped"),
+        "alpha_t of the single step": (up(kept=lambda s, t, s_: root(s.alpha[t])), "alpha_t is that of a single step"),
+        "x_s not shrunk": (up(kept=lambda *_: 1), "is shrunk on the way up"),
+        "a forward step, fresh noise in place of eps": (
+            up(added=lambda s, t, s_, k: root(1 - k**2)),
+            "noise is added to x_s",
+        ),
+        "noise of t on top of that of s": (up(added=lambda s, t, s_, k: R(s, t)), "on top of the noise that x_s has"),
+        "eps scaled as at s": (up(added=lambda s, t, s_, k: R(s, s_) - k * R(s, s_)), "x_t gets the noise of s_"),
+        "x0 found with the noise of t": (
+            up(added=lambda s, t, s_, k: R(s, t) - k * R(s, t)),
+            "x_0 is found with the noise of t",
+        ),
+        "both roots missing before eps": (
+            up(added=lambda s, t, s_, k: R(s, t) ** 2 - k * R(s, s_) ** 2),
+            "the roots are missing",
+        ),
+        "root missing before eps at t": (up(added=lambda s, t, s_, k: R(s, t) ** 2 - k * R(s, s_)), "x_t ends in"),
+        "root missing before eps at s": (up(added=lambda s, t, s_, k: R(s, t) - k * R(s, s_) ** 2), "x_s has sqrt"),
+        "noise taken out of x_s not shrunk with it": (
+            up(added=lambda s, t, s_, k: R(s, t) - R(s, s_)),
+            "shrunk with it",
+        ),
+        "x0 returned, not mixed again": (x0_of_s, "that is x_0. It has still to be mixed"),
+        "x0 not divided by sqrt(alpha_bar_s)": (
+            lambda s, x_s, s_, t, eps: root(s.alpha_bar[t]) * (x_s - R(s, s_) * eps) + R(s, t) * eps,
+            "as if x_s were x_0",
+        ),
+        "noise of t taken off in place of added": (
+            up(added=lambda s, t, s_, k: -R(s, t) - k * R(s, s_)),
+            "the sign: x_t ends in +",
+        ),
+        "the step from t - 1, whatever s is": (
+            up(kept=lambda s, t, s_: root(s.alpha_bar[t] / s.alpha_bar[t - 1])),
+            "alpha_t is that of a single step",
+        ),
+        "noise of x_s added in place of taken off": (up(added=lambda s, t, s_, k: R(s, t) + k * R(s, s_)), "the sign"),
+        "eps missing": (up(added=lambda *_: 0), "more noise than x_s"),
+        "noise drawn by the function itself": (
+            lambda s, x_s, s_, t, eps: up_by_x0(s, x_s, s_, t, torch.randn_like(x_s)),
+            "no noise, no constant",
+        ),
+        "the result clamped to [-1, 1]": (lambda *a: up_by_x0(*a).clamp(-1, 1), "clamped"),
     },
 )
 
@@ -637,6 +948,7 @@ EXERCISES = {
     e.extrapolated_x0: AHEAD,
     e.guided_eps: GUIDED,
     e.invert_step: UP,
+    e.mended_sampler: SAMPLERS,
 }
 (
     test_a_blank_is_told_kindly_and_raises_nothing,

@@ -52,6 +52,11 @@ def changed(change):
     return draw
 
 
+def twice_the_same_key(seed, step, batch, shape, T, rank, world):
+    t = torch.randint(1, T + 1, (batch,), generator=generator(seed, step))
+    return t[rank::world], torch.randn(batch, *shape, generator=generator(seed, step))[rank::world]
+
+
 def block(batch, rank, world):
     sizes = [len(range(r, batch, world)) for r in range(world)]
     return slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
@@ -60,39 +65,64 @@ def block(batch, rank, world):
 DRAW = (
     [training_answers.draw, noise_first],
     {
-        "no generator": (
+        "drawn from torch's own generator": (
             with_generator(lambda *_: None),
             "torch's own generator, which has gone on",
         ),
-        "global seed": (seeds_the_global_one, "torch's own generator was seeded or used"),
-        "seed + step": (with_generator(lambda a, b, r: torch.Generator().manual_seed(a + b)), "added up"),
-        "1000 seed + step": (with_generator(lambda a, b, r: torch.Generator().manual_seed(1000 * a + b)), "added up"),
-        "2^32 seed + step": (
+        "torch's own generator is seeded": (seeds_the_global_one, "torch's own generator was seeded or used"),
+        "seed and step are added up": (
+            with_generator(lambda a, b, r: torch.Generator().manual_seed(a + b)),
+            "added up",
+        ),
+        "the key is 1000 seed + step": (
+            with_generator(lambda a, b, r: torch.Generator().manual_seed(1000 * a + b)),
+            "added up",
+        ),
+        "the key is 2^32 seed + step": (
             with_generator(lambda a, b, r: torch.Generator().manual_seed(2**32 * a + b)),
             "Another seed gave the same",
         ),
-        "seed only": (with_generator(lambda a, b, r: generator(a)), "the step has no effect"),
-        "step only": (with_generator(lambda a, b, r: generator(b)), "the seed has no effect"),
-        "rank in the seed": (with_generator(lambda a, b, r: generator(a, b, r)), "the rank is in the seed"),
-        "all rows": (with_generator(lambda a, b, r: generator(a, b), lambda *_: slice(None)), "each does all the work"),
-        "the same rows": (
+        "the step is not in the key": (with_generator(lambda a, b, r: generator(a)), "the step has no effect"),
+        "the seed is not in the key": (with_generator(lambda a, b, r: generator(b)), "the seed has no effect"),
+        "two generators with the same key": (twice_the_same_key, "the same random numbers"),
+        "the rank is in the key": (with_generator(lambda a, b, r: generator(a, b, r)), "the rank is in the seed"),
+        "each process takes all rows": (
+            with_generator(lambda a, b, r: generator(a, b), lambda *_: slice(None)),
+            "each does all the work",
+        ),
+        "each process takes the first rows": (
             with_generator(lambda a, b, r: generator(a, b), lambda n, r, w: slice(0, len(range(r, n, w)))),
             "all processes have the same rows",
         ),
-        "blocks": (with_generator(lambda a, b, r: generator(a, b), block), "a block of rows"),
-        "a share is drawn": (a_share_each, "all processes have the same rows"),
-        "from 0": (changed(lambda g, t, e, T, rows: (t[rows] - 1, e[rows])), "times are 1 to 1000"),
-        "never T": (changed(lambda g, t, e, T, rows: (t[rows].clamp(max=T - 1), e[rows])), "1 and 1000 belong to it"),
-        "one t": (changed(lambda g, t, e, T, rows: (t[:1].expand_as(t)[rows], e[rows])), "All samples have the same t"),
-        "one noise": (changed(lambda g, t, e, T, rows: (t[rows], e[:1].expand_as(e)[rows])), "share their noise"),
-        "float t": (changed(lambda g, t, e, T, rows: (t[rows].float(), e[rows])), "times are int64"),
-        "rand": (
+        "each process takes a block of rows": (
+            with_generator(lambda a, b, r: generator(a, b), block),
+            "a block of rows",
+        ),
+        "each process draws its share only": (a_share_each, "all processes have the same rows"),
+        "times from 0 to T - 1": (changed(lambda g, t, e, T, rows: (t[rows] - 1, e[rows])), "times are 1 to 1000"),
+        "the last time never comes": (
+            changed(lambda g, t, e, T, rows: (t[rows].clamp(max=T - 1), e[rows])),
+            "1 and 1000 belong to it",
+        ),
+        "one time for the whole batch": (
+            changed(lambda g, t, e, T, rows: (t[:1].expand_as(t)[rows], e[rows])),
+            "All samples have the same t",
+        ),
+        "one noise for the whole batch": (
+            changed(lambda g, t, e, T, rows: (t[rows], e[:1].expand_as(e)[rows])),
+            "share their noise",
+        ),
+        "times are floats": (changed(lambda g, t, e, T, rows: (t[rows].float(), e[rows])), "times are int64"),
+        "uniform noise in place of normal": (
             changed(lambda g, t, e, T, rows: (t[rows], torch.rand(e.shape, generator=g)[rows])),
             "torch.randn has 0 and 1",
         ),
-        "t alone": (changed(lambda g, t, e, T, rows: t[rows]), "Two tensors are expected"),
-        "flat": (changed(lambda g, t, e, T, rows: (t[rows], e[rows].flatten(1))), "noise has shape"),
-        "t only sliced": (changed(lambda g, t, e, T, rows: (t[rows], e)), "noise has shape (6, 1, 2, 3) for process 0"),
+        "only the times are returned": (changed(lambda g, t, e, T, rows: t[rows]), "Two tensors are expected"),
+        "the noise is flattened": (changed(lambda g, t, e, T, rows: (t[rows], e[rows].flatten(1))), "noise has shape"),
+        "only the times are sliced": (
+            changed(lambda g, t, e, T, rows: (t[rows], e)),
+            "noise has shape (6, 1, 2, 3) for process 0",
+        ),
     },
 )
 
@@ -131,28 +161,46 @@ def first_moments(step, net, optimiser, average):
 STATE = (
     [training_answers.state_of, by_hand],
     {
-        "no optimiser": (state(optimiser=None), "Adam begins anew"),
-        "no step": (state(step=None), "it begins at step 0 again"),
-        "no average": (state(average=None), "the average begins anew"),
-        "no net": (state(net=None), "from new, random weights"),
-        "one step on": (state(step=lambda step, *_: step + 1), "one step would be left out"),
-        "one step back": (state(step=lambda step, *_: step - 1), "done twice"),
-        "average of now": (state(average=lambda _, net, *__: net.state_dict()), "the network's weights"),
-        "net is the average": (state(net=lambda _, net, o, average: average), "weights that it never had"),
-        "objects": (lambda step, net, o, a: {"step": step, "net": net, "optimiser": o, "average": a}, "run code"),
-        "groups only": (state(optimiser=lambda s, n, o, a: {"param_groups": o.param_groups}), "has no moments"),
-        "rates only": (state(optimiser=lambda s, n, o, a: {"lr": o.param_groups[0]["lr"]}), "has no moments"),
-        "half precision": (
+        "the optimiser is left out": (state(optimiser=None), "Adam begins anew"),
+        "the step is left out": (state(step=None), "it begins at step 0 again"),
+        "the average is left out": (state(average=None), "the average begins anew"),
+        "the network is left out": (state(net=None), "from new, random weights"),
+        "the step is one too large": (state(step=lambda step, *_: step + 1), "one step would be left out"),
+        "the step is one too small": (state(step=lambda step, *_: step - 1), "done twice"),
+        "the network's weights as the average": (
+            state(average=lambda _, net, *__: net.state_dict()),
+            "the network's weights",
+        ),
+        "the average as the network's weights": (
+            state(net=lambda _, net, o, average: average),
+            "weights that it never had",
+        ),
+        "network and optimiser as objects": (
+            lambda step, net, o, a: {"step": step, "net": net, "optimiser": o, "average": a},
+            "run code",
+        ),
+        "the optimiser's settings, no moments": (
+            state(optimiser=lambda s, n, o, a: {"param_groups": o.param_groups}),
+            "has no moments",
+        ),
+        "only the rate of learning is kept": (
+            state(optimiser=lambda s, n, o, a: {"lr": o.param_groups[0]["lr"]}),
+            "has no moments",
+        ),
+        "the weights are stored in half precision": (
             state(net=lambda s, net, o, a: {k: v.half() for k, v in net.state_dict().items()}),
             "not the undisturbed one",
         ),
-        "a moment lost": (state(optimiser=first_moments), "not the undisturbed one"),
-        "parameters only": (state(net=lambda s, net, o, a: list(net.state_dict().values())), "cannot be loaded"),
-        "None": (lambda *_: None, "return"),
+        "Adam's second moments are lost": (state(optimiser=first_moments), "not the undisturbed one"),
+        "the weights without their names": (
+            state(net=lambda s, net, o, a: list(net.state_dict().values())),
+            "cannot be loaded",
+        ),
+        "nothing is returned": (lambda *_: None, "return"),
     },
 )
 
-# ---------------------------------------------------------------- 7.3
+# ---------------------------------------------------------------- 7.4
 
 
 def warm(n):
@@ -180,31 +228,47 @@ def pair(d):
     return d, 1 - d
 
 
+def rounded(average, weight, decay, n):
+    d = min(decay, warm(n))
+    return d * average + (1 - d) * weight
+
+
 FOLLOWED = (
     [training_answers.followed, by_difference, averaged(lambda d, n: pair(min(d, warm(n))))],
     {
-        "no warm-up": (averaged(lambda d, n: pair(d)), "no warm-up"),
-        "swapped": (averaged(lambda d, n: pair(1 - min(d, warm(n)))), "swapped"),
-        "max": (averaged(lambda d, n: pair(max(d, warm(n)))), "larger of the two"),
-        "no decay": (averaged(lambda d, n: pair(warm(n))), "`decay` has no effect"),
-        "product": (averaged(lambda d, n: pair(d * warm(n))), "multiply the two"),
-        "n from 0": (averaged(lambda d, n: pair(min(d, warm(n - 1)))), "the first update has n = 1"),
-        "n + 1": (averaged(lambda d, n: pair(min(d, warm(n + 1)))), "counts this update already"),
-        "two decays": (averaged(lambda d, n: (min(d, warm(n)), 1 - d)), "do not add up to 1"),
-        "the new one whole": (averaged(lambda d, n: (min(d, warm(n)), 1)), "comes in whole"),
-        "unchanged": (lambda average, weight, decay, n: average, "came back as it was"),
-        "the weight": (lambda average, weight, decay, n: weight.float(), "that is no average"),
-        "in place": (in_place, "in place"),
-        "in bfloat16": (
+        "the decay does not warm up": (averaged(lambda d, n: pair(d)), "no warm-up"),
+        "the two shares are swapped": (averaged(lambda d, n: pair(1 - min(d, warm(n)))), "swapped"),
+        "the larger of the two decays": (averaged(lambda d, n: pair(max(d, warm(n)))), "larger of the two"),
+        "the limit of the warm-up is missing": (averaged(lambda d, n: pair(warm(n))), "`decay` has no effect"),
+        "the two decays are multiplied": (averaged(lambda d, n: pair(d * warm(n))), "multiply the two"),
+        "the updates are counted from 0": (
+            averaged(lambda d, n: pair(min(d, warm(n - 1)))),
+            "the first update has n = 1",
+        ),
+        "this update is counted twice": (
+            averaged(lambda d, n: pair(min(d, warm(n + 1)))),
+            "counts this update already",
+        ),
+        "the decay warms up in one share only": (averaged(lambda d, n: (min(d, warm(n)), 1 - d)), "do not add up to 1"),
+        "the new weight comes in whole": (averaged(lambda d, n: (min(d, warm(n)), 1)), "comes in whole"),
+        "the old average is returned": (lambda average, weight, decay, n: average, "came back as it was"),
+        "the new weight is returned": (lambda average, weight, decay, n: weight.float(), "that is no average"),
+        "the average is changed in place": (in_place, "in place"),
+        "the average is kept in bfloat16": (
             lambda a, w, d, n: a.bfloat16().lerp(w, 1 - min(d, warm(n))),
             "The average is bfloat16",
         ),
-        "upside down": (averaged(lambda d, n: pair(min(d, (10 + n) / (1 + n) / 20))), "expected"),
-        "a number": (lambda average, weight, decay, n: 0.5, "expected a tensor"),
+        "the new weight is rounded to bfloat16": (rounded, "was computed in bfloat16"),
+        "the weight is subtracted, not the difference": (
+            averaged(lambda d, n: (1, min(d, warm(n)) - 1)),
+            "the difference",
+        ),
+        "the fraction is upside down": (averaged(lambda d, n: pair(min(d, (10 + n) / (1 + n) / 20))), "expected"),
+        "a plain number is returned": (lambda average, weight, decay, n: 0.5, "expected a tensor"),
     },
 )
 
-# ---------------------------------------------------------------- 7.4
+# ---------------------------------------------------------------- 7.3
 
 
 def rate(rising=lambda s, n, w: min(1, (s + 1) / w) if w else 1, falling=lambda s, n, w: math.cos(math.pi * s / n)):
@@ -222,24 +286,51 @@ def with_branches(step, steps, warmup, peak):
 LR = (
     [training_answers.lr_at, rate(), with_branches],
     {
-        "from 0": (rate(lambda s, n, w: min(1, s / w) if w else 1), "At step 0 the rate is 0"),
-        "no warm-up": (rate(lambda s, n, w: 1), "There is no warm-up"),
-        "no fall": (rate(falling=lambda s, n, w: 1), "It does not fall"),
-        "after the warm-up": (
+        "the first step has the rate 0": (rate(lambda s, n, w: min(1, s / w) if w else 1), "At step 0 the rate is 0"),
+        "the warm-up is missing": (rate(lambda s, n, w: 1), "There is no warm-up"),
+        "the cosine is missing": (rate(falling=lambda s, n, w: 1), "It does not fall"),
+        "the cosine begins after the warm-up": (
             rate(falling=lambda s, n, w: math.cos(math.pi * max(0, s - w) / (n - w))),
             "begins at the end of the warm-up",
         ),
-        "step + 1": (rate(falling=lambda s, n, w: math.cos(math.pi * (s + 1) / n)), "the last step has the rate 0"),
-        "not halved": (lambda *a: 2 * rate()(*a), "Twice too much"),
-        "a whole wave": (rate(falling=lambda s, n, w: math.cos(2 * math.pi * s / n)), "up again at the end"),
-        "negative": (rate(falling=lambda s, n, w: 2 * math.cos(math.pi * s / n) - 1), "falls to -1"),
-        "quarter": (rate(falling=lambda s, n, w: 2 * math.cos(math.pi / 2 * s / n) - 1), "a quarter of a wave"),
-        "line": (rate(falling=lambda s, n, w: 1 - 2 * s / n), "along a line"),
-        "degrees": (rate(falling=lambda s, n, w: math.cos(math.radians(math.pi * s / n))), "radians"),
-        "rises on": (rate(lambda s, n, w: (s + 1) / w if w else 1), "goes on rising"),
-        "no peak": (lambda s, n, w, p: rate()(s, n, w, 1), "`peak` has no effect"),
-        "zero": (rate(lambda s, n, w: min(1, (s + 1) / w)), "ZeroDivisionError"),
-        "nothing": (lambda *_: None, "return"),
+        "step + 1 in the cosine": (
+            rate(falling=lambda s, n, w: math.cos(math.pi * (s + 1) / n)),
+            "the last step has the rate 0",
+        ),
+        "the 1 + cosine is not halved": (lambda *a: 2 * rate()(*a), "Twice too much"),
+        "a whole wave of the cosine": (
+            rate(falling=lambda s, n, w: math.cos(2 * math.pi * s / n)),
+            "up again at the end",
+        ),
+        "the cosine without the 1": (rate(falling=lambda s, n, w: 2 * math.cos(math.pi * s / n) - 1), "falls to -1"),
+        "a quarter of a wave": (
+            rate(falling=lambda s, n, w: 2 * math.cos(math.pi / 2 * s / n) - 1),
+            "a quarter of a wave",
+        ),
+        "a straight line in place of the cosine": (rate(falling=lambda s, n, w: 1 - 2 * s / n), "along a line"),
+        "radians are converted to radians once more": (
+            rate(falling=lambda s, n, w: math.cos(math.radians(math.pi * s / n))),
+            "radians",
+        ),
+        "degrees in place of radians": (rate(falling=lambda s, n, w: math.cos(180 * s / n)), "not 180"),
+        "the cosine spans steps - 1": (
+            rate(falling=lambda s, n, w: math.cos(math.pi * s / (n - 1))),
+            "divide by steps",
+        ),
+        "the brackets around step + 1 are missing": (
+            rate(lambda s, n, w: min(1, s + 1 / w) if w else 1),
+            "Write (step + 1) / warmup",
+        ),
+        "max in place of min": (rate(lambda s, n, w: max(1, (s + 1) / w) if w else 1), "max in place of min"),
+        "the warm-up takes one step more": (rate(lambda s, n, w: min(1, (s + 1) / (w + 1))), "over warmup + 1 steps"),
+        "either the warm-up or the cosine": (
+            lambda s, n, w, p: p * (s + 1) / w if s < w else rate()(s, n, 0, p),
+            "both factors are there at every step",
+        ),
+        "the warm-up has no end": (rate(lambda s, n, w: (s + 1) / w if w else 1), "goes on rising"),
+        "the peak is left out": (lambda s, n, w, p: rate()(s, n, w, 1), "`peak` has no effect"),
+        "a division by a warm-up of 0": (rate(lambda s, n, w: min(1, (s + 1) / w)), "ZeroDivisionError"),
+        "nothing is returned": (lambda *_: None, "return"),
     },
 )
 
@@ -294,22 +385,53 @@ def right_share(losses, parts, n):
     return losses.sum() / n
 
 
+def put_together(loss_of, parts, optimiser):
+    optimiser.zero_grad()
+    loss_of(torch.cat(list(parts))).mean().backward()
+    optimiser.step()
+
+
+def divided_at_the_end(loss_of, parts, optimiser):
+    """Sums go backwards; their gradients are divided afterwards."""
+    optimiser.zero_grad()
+    for part in parts:
+        loss_of(part).sum().backward()
+    for p in optimiser.param_groups[0]["params"]:
+        p.grad /= sum(map(len, parts))
+    optimiser.step()
+
+
 ACCUMULATED = (
-    [training_answers.accumulated_step, weighted_means, accumulated(right_share)],
+    [divided_at_the_end, training_answers.accumulated_step, weighted_means, accumulated(right_share)],
     {
-        "mean of means": (accumulated(lambda x, parts, n: x.mean() / len(parts)), "mean of the parts' means"),
-        "means added": (accumulated(lambda x, parts, n: x.mean()), "added up"),
-        "sum": (accumulated(lambda x, parts, n: x.sum()), "the sum over all samples"),
-        "sum over parts": (accumulated(lambda x, parts, n: x.sum() / len(parts)), "the sum over all samples"),
-        "no zero_grad": (accumulated(right_share, first=False), "The old gradients are still in it"),
-        "zero_grad inside": (accumulated(right_share, inside="zero"), "zero_grad in the loop"),
-        "step inside": (accumulated(right_share, inside="step", last=""), "made 3 steps"),
-        "two steps": (accumulated(right_share, inside="step"), "made 2 steps"),
-        "no step": (accumulated(right_share, last=""), "made no step"),
-        "no backward": (lambda loss_of, parts, optimiser: optimiser.step(), "No backward pass"),
-        "all forward first": (all_forward_first, "All parts went forwards"),
-        "the last part only": (backward_of_the_last, "All parts went forwards"),
-        "half": (accumulated(lambda x, parts, n: x.sum() / (2 * n)), "the step went along"),
+        "the mean of the parts' means": (
+            accumulated(lambda x, parts, n: x.mean() / len(parts)),
+            "mean of the parts' means",
+        ),
+        "the parts' means are added up": (accumulated(lambda x, parts, n: x.mean()), "added up"),
+        "a sum in place of the mean": (accumulated(lambda x, parts, n: x.sum()), "the sum over all samples"),
+        "divided by the number of parts": (
+            accumulated(lambda x, parts, n: x.sum() / len(parts)),
+            "the sum over all samples",
+        ),
+        "zero_grad is missing": (accumulated(right_share, first=False), "The old gradients are still in it"),
+        "zero_grad within the loop": (accumulated(right_share, inside="zero"), "zero_grad in the loop"),
+        "a step for each part": (accumulated(right_share, inside="step", last=""), "made 3 steps"),
+        "a step in the loop and after it": (accumulated(right_share, inside="step"), "made 2 steps"),
+        "the optimiser's step is missing": (accumulated(right_share, last=""), "The optimiser made no step"),
+        "the backward pass is missing": (lambda loss_of, parts, optimiser: optimiser.step(), "No backward pass"),
+        "all parts forwards, then all backwards": (all_forward_first, "All parts went forwards"),
+        "backward after the loop": (backward_of_the_last, "All parts went forwards"),
+        "divided by the number of pixels": (
+            accumulated(lambda x, parts, n: x.sum() / (2 * n)),
+            "Every number of a sample",
+        ),
+        "divided by the first part's size": (
+            accumulated(lambda x, parts, n: x.sum() / (len(parts[0]) if len(parts) > 1 else n)),
+            "the size of the first part",
+        ),
+        "uphill in place of down": (accumulated(lambda x, parts, n: -x.sum() / n), "the step went along"),
+        "the parts are put together again": (put_together, "put together again"),
     },
 )
 
@@ -325,6 +447,10 @@ def scaled(*actions):
         "unscale": lambda loss, ps, o, s, limit: s.unscale_(o),
         "clip": lambda loss, ps, o, s, limit: torch.nn.utils.clip_grad_norm_(ps, limit),
         "clip values": lambda loss, ps, o, s, limit: torch.nn.utils.clip_grad_value_(ps, limit),
+        "clip each": lambda loss, ps, o, s, limit: [torch.nn.utils.clip_grad_norm_([p], limit) for p in ps],
+        "clip too short": lambda loss, ps, o, s, limit: torch.nn.utils.clip_grad_norm_(ps, limit / s.get_scale()),
+        "clip scaled": lambda loss, ps, o, s, limit: torch.nn.utils.clip_grad_norm_(ps, limit * s.get_scale()),
+        "backward twice": lambda loss, ps, o, s, limit: s.scale(2 * loss).backward(),
         "step": lambda loss, ps, o, s, limit: s.step(o),
         "plain step": lambda loss, ps, o, s, limit: o.step(),
         "update": lambda loss, ps, o, s, limit: s.update(),
@@ -355,29 +481,292 @@ SCALED = (
         training_answers.scaled_step,
         by_hand_scaled,
         scaled("zero", "backward", "unscale", "clip", "step", "update"),
+        scaled("zero", "backward", "clip scaled", "step", "update"),  # the other way round: the limit is scaled as well
     ],
     {
-        "clipped while scaled": (scaled("zero", "backward", "clip", "unscale", "step", "update"), "unscale_ first"),
-        "no unscale": (scaled("zero", "backward", "clip", "step", "update"), "unscale_ first"),
-        "no clip": (scaled("zero", "backward", "unscale", "step", "update"), "not clipped"),
-        "clip last": (scaled("zero", "backward", "unscale", "step", "clip", "update"), "not clipped"),
-        "no scale": (scaled("zero", "plain backward", "unscale", "clip", "step", "update"), ".scale(loss or outputs)"),
-        "scale thrown away": (
+        "clipped while the gradient is scaled": (
+            scaled("zero", "backward", "clip", "unscale", "step", "update"),
+            "unscale_ first",
+        ),
+        "unscale_ is missing": (scaled("zero", "backward", "clip", "step", "update"), "unscale_ first"),
+        "the clipping is missing": (scaled("zero", "backward", "unscale", "step", "update"), "not clipped"),
+        "clipped after the step": (scaled("zero", "backward", "unscale", "step", "clip", "update"), "not clipped"),
+        "the loss is not scaled": (
+            scaled("zero", "plain backward", "unscale", "clip", "step", "update"),
+            ".scale(loss or outputs)",
+        ),
+        "the scaled loss is thrown away": (
             scaled("zero", "scale", "plain backward", "unscale", "clip", "step", "update"),
             "1024 times too small",
         ),
-        "plain step": (scaled("zero", "backward", "unscale", "clip", "plain step", "update"), "went into the weights"),
-        "plain step, scaled": (scaled("zero", "backward", "plain step"), "The scaled gradient went"),
-        "clip, plain step": (scaled("zero", "backward", "clip", "plain step"), "has norm 1"),
-        "no scaler in the step": (scaled("zero", "backward", "plain step", "update"), "No inf checks were recorded"),
-        "no step": (scaled("zero", "backward", "unscale", "clip", "update"), "did not move"),
-        "no update": (scaled("zero", "backward", "unscale", "clip", "step"), "scaler.update() halves it"),
-        "no zero_grad": (scaled("backward", "unscale", "clip", "step", "update"), "zero_grad first"),
+        "stepped without the scaler": (
+            scaled("zero", "backward", "unscale", "clip", "plain step", "update"),
+            "went into the weights",
+        ),
+        "a plain step along the scaled gradient": (
+            scaled("zero", "backward", "plain step"),
+            "The scaled gradient went",
+        ),
+        "clipped while scaled, then a plain step": (scaled("zero", "backward", "clip", "plain step"), "has norm 1"),
+        "scaled, then a plain step and update": (
+            scaled("zero", "backward", "plain step", "update"),
+            "No inf checks were recorded",
+        ),
+        "the step is missing": (scaled("zero", "backward", "unscale", "clip", "update"), "did not move"),
+        "the scale is never updated": (
+            scaled("zero", "backward", "unscale", "clip", "step"),
+            "scaler.update() halves it",
+        ),
+        "zero_grad is missing": (scaled("backward", "unscale", "clip", "step", "update"), "zero_grad first"),
         "unscaled twice": (scaled("zero", "backward", "unscale", "unscale", "clip", "step", "update"), "RuntimeError"),
-        "values clipped": (
+        "each number is clipped by itself": (
             scaled("zero", "backward", "unscale", "clip values", "step", "update"),
+            "Each number was clipped by itself",
+        ),
+        "each tensor is clipped by itself": (
+            scaled("zero", "backward", "unscale", "clip each", "step", "update"),
+            "Each tensor was clipped by itself",
+        ),
+        "the limit is divided by the scale": (
+            scaled("zero", "backward", "unscale", "clip too short", "step", "update"),
+            "(or to the limit / scale)",
+        ),
+        "doubled by a second backward pass": (
+            scaled("zero", "backward twice", "unscale", "clip", "step", "update"),
             "the step should be",
         ),
+    },
+)
+
+# ---------------------------------------------------------------- 7.7
+
+
+def clip(net, limit):
+    torch.nn.utils.clip_grad_norm_(net.parameters(), limit)
+
+
+def follow(net, average, decay, n, d=lambda decay, n: min(decay, warm(n)), what=lambda p: p.detach()):
+    """The average after an update with the decay ``d``."""
+    for name, p in net.named_parameters():
+        kept = d(decay, n)
+        average[name] = kept * average[name] + (1 - kept) * what(p)
+
+
+def whole(*actions, **following):
+    """A step of such actions; those whose names begin with "each " are done for each part, after its backward pass."""
+
+    def f(run, loss_of, parts, limit, decay, n):
+        net, optimiser, average = run
+        do = {
+            "zero": optimiser.zero_grad,
+            "clip": lambda: clip(net, limit),
+            "clip to 1": lambda: clip(net, 1.0),
+            "clip tensors": lambda: [torch.nn.utils.clip_grad_norm_([p], limit) for p in net.parameters()],
+            "clip values": lambda: torch.nn.utils.clip_grad_value_(net.parameters(), limit),
+            "step": optimiser.step,
+            "follow": lambda: follow(net, average, decay, n, **following),
+            "take over": lambda: net.load_state_dict(average),
+            "nothing": lambda: None,
+        }
+        before, each = actions[: actions.index("parts")], [a for a in actions if a.startswith("each ")]
+        for action in before:
+            do[action]()
+        for part in parts:
+            (loss_of(part).sum() / sum(map(len, parts))).backward()
+            for action in each:
+                do[action.removeprefix("each ")]()
+        for action in actions[len(before) + 1 + len(each) :]:
+            do[action]()
+
+    return f
+
+
+def standing_still(run, loss_of, parts, limit, decay, n):
+    """As the page's solution: an optimiser that makes no step gathers the gradient."""
+    net, optimiser, average = run
+    training_answers.accumulated_step(loss_of, parts, torch.optim.SGD(net.parameters(), lr=0.0))
+    clip(net, limit)
+    optimiser.step()
+    for name, p in net.named_parameters():
+        average[name] = training_answers.followed(average[name], p.detach(), decay, n)
+
+
+def with_a_hook(run, loss_of, parts, limit, decay, n):
+    """Clipping just before the optimiser's step; the average in place."""
+    net, optimiser, average = run
+    hook = optimiser.register_step_pre_hook(lambda *_: clip(net, limit))
+    training_answers.accumulated_step(loss_of, parts, optimiser)
+    hook.remove()
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            average[name].lerp_(p, max(1 - decay, 9 / (10 + n)))
+
+
+def two_steps(run, loss_of, parts, limit, decay, n):
+    net, optimiser, average = run
+    training_answers.accumulated_step(loss_of, parts, optimiser)
+    clip(net, limit)
+    optimiser.step()
+    follow(net, average, decay, n)
+
+
+def clips_each_share(share_of_the_limit, again=False):
+    """Each part's own gradient is clipped, then they are added up: as DDPM's code does it for each replica."""
+
+    def f(run, loss_of, parts, limit, decay, n):
+        net, optimiser, average = run
+        gathered = [torch.zeros_like(p) for p in net.parameters()]
+        for part in parts:
+            optimiser.zero_grad()
+            (loss_of(part).sum() / sum(map(len, parts))).backward()
+            clip(net, limit * share_of_the_limit(len(parts)))
+            gathered = [g + p.grad for g, p in zip(gathered, net.parameters(), strict=True)]
+        for p, g in zip(net.parameters(), gathered, strict=True):
+            p.grad = g
+        if again:
+            clip(net, limit)
+        optimiser.step()
+        follow(net, average, decay, n)
+
+    return f
+
+
+def mean_of_means(run, loss_of, parts, limit, decay, n):
+    net, optimiser, average = run
+    optimiser.zero_grad()
+    for part in parts:
+        (loss_of(part).mean() / len(parts)).backward()
+    clip(net, limit)
+    optimiser.step()
+    follow(net, average, decay, n)
+
+
+def trains_the_average(run, loss_of, parts, limit, decay, n):
+    net, _, average = run
+    training_answers.accumulated_step(loss_of, parts, torch.optim.SGD(net.parameters(), lr=0.0))
+    clip(net, limit)
+    for name, p in net.named_parameters():
+        average[name] = average[name] - 0.1 * p.grad
+
+
+def from_the_average(run, *rest):
+    """The network takes over the average before its step, and the average follows from where it was."""
+    net, _, average = run
+    net.load_state_dict(average)
+    standing_still(run, *rest)
+
+
+def trains_both(run, *rest):
+    old = {name: value.clone() for name, value in run[2].items()}
+    standing_still(run, *rest)
+    run[2].update({name: old[name] - 0.1 * p.grad for name, p in run[0].named_parameters()})
+
+
+def only_the_weight(run, *rest):
+    old = run[2]["bias"]
+    standing_still(run, *rest)
+    run[2]["bias"] = old
+
+
+def rebinds(run, loss_of, parts, limit, decay, n):
+    standing_still((*run[:2], dict(run[2])), loss_of, parts, limit, decay, n)
+
+
+def of_another_name(run, *rest):
+    standing_still(run, *rest)
+    run[2]["average.weight"] = run[2]["weight"]
+
+
+def of_another_shape(run, *rest):
+    standing_still(run, *rest)
+    run[2]["weight"] = run[2]["weight"].flatten()
+
+
+USUAL = ("zero", "parts", "clip", "step", "follow")
+WHOLE = (
+    [training_answers.whole_step, standing_still, with_a_hook, whole(*USUAL)],
+    {
+        "the average is updated before the step": (whole("zero", "parts", "clip", "follow", "step"), "before the step"),
+        "the average is updated for each part": (
+            whole("zero", "parts", "each follow", "clip", "step"),
+            "updated for each part",
+        ),
+        "the average is updated for each part and after": (
+            whole("zero", "parts", "each follow", "clip", "step", "follow"),
+            "updated for each part",
+        ),
+        "the average is updated three times": (whole(*USUAL, "follow", "follow"), "updated for each part"),
+        "each part's gradient is clipped": (clips_each_share(lambda k: 1), "The gradient of each part was clipped"),
+        "each part gets its share of the limit": (
+            clips_each_share(lambda k: 1 / k),
+            "The gradient of each part was clipped",
+        ),
+        "each part is clipped, then all of it": (
+            clips_each_share(lambda k: 1, again=True),
+            "The gradient of each part was clipped",
+        ),
+        "clipped again after each part": (
+            whole("zero", "parts", "each clip", "step", "follow"),
+            "The gradient of each part was clipped",
+        ),
+        "clipped after the step": (whole("zero", "parts", "step", "clip", "follow"), "clipped after the step"),
+        "the clipping is missing": (whole("zero", "parts", "step", "follow"), "The gradient was not clipped"),
+        "each tensor is clipped by itself": (
+            whole("zero", "parts", "clip tensors", "step", "follow"),
+            "Each tensor was clipped by itself",
+        ),
+        "each number is clipped by itself": (
+            whole("zero", "parts", "clip values", "step", "follow"),
+            "Each number was clipped by itself",
+        ),
+        "the limit is always 1": (whole("zero", "parts", "clip to 1", "step", "follow"), "whatever `limit` is"),
+        "zero_grad is missing": (whole(*USUAL[1:]), "The old gradients are still in it"),
+        "zero_grad comes at the end": (whole(*USUAL[1:], "zero"), "The old gradients are still in it"),
+        "zero_grad after each part": (whole("zero", "parts", "each zero", "clip", "step", "follow"), "did not move"),
+        "a step for each part": (whole("zero", "parts", "each step", "clip", "follow"), "one for each part"),
+        "accumulated_step steps, and then another step": (two_steps, "accumulated_step makes one itself"),
+        "the step is missing": (whole("zero", "parts", "clip", "follow"), "The optimiser of the run made no step"),
+        "the mean of the parts' means": (mean_of_means, "the mean of the parts' means"),
+        "the network takes over the average": (whole(*USUAL, "take over"), "was given the weights of the average"),
+        "the step starts from the average": (from_the_average, "was given the weights of the average"),
+        "the average is trained, the network is not": (
+            trains_the_average,
+            "The average was trained, and the network stayed",
+        ),
+        "the average is trained as well": (trains_both, "The average was trained as well"),
+        "the gradients are averaged": (whole(*USUAL, what=lambda p: p.grad), "an average of the gradients"),
+        "the average does not warm up": (whole(*USUAL, d=lambda decay, n: decay), "There is no warm-up"),
+        "average and weight are exchanged": (
+            whole(*USUAL, d=lambda decay, n: 1 - min(decay, warm(n))),
+            "Average and weight are exchanged",
+        ),
+        "decay and n are exchanged": (
+            whole(*USUAL, d=lambda decay, n: min(n, warm(decay))),
+            "`decay` and `n` are exchanged",
+        ),
+        "the updates are counted from 0": (
+            whole(*USUAL, d=lambda decay, n: min(decay, warm(n - 1))),
+            "One off: n is the number of this update",
+        ),
+        "this update is counted twice": (
+            whole(*USUAL, d=lambda decay, n: min(decay, warm(n + 1))),
+            "One off: n is the number of this update",
+        ),
+        "the average is a copy of the network": (whole(*USUAL, d=lambda decay, n: 0), "forgets what was before"),
+        "the average is a new dict": (rebinds, "The average is as it was"),
+        "the bias is not averaged": (only_the_weight, "Only some of the weights"),
+        "the average carries the graph along": (whole(*USUAL, what=lambda p: p), "grown into the graph"),
+        "the average has other names": (of_another_name, "The average has new names"),
+        "the average has another shape": (of_another_shape, "should be a tensor of shape (1, 2)"),
+        "the average moves by half of that": (
+            whole(*USUAL, d=lambda decay, n: (1 + min(decay, warm(n))) / 2),
+            "the average should be",
+        ),
+        "the gradient is doubled": (
+            lambda run, loss_of, *rest: standing_still(run, lambda part: 2 * loss_of(part), *rest),
+            "the network should be at",
+        ),
+        "nothing is done": (lambda *_: None, "No backward pass"),
     },
 )
 
@@ -392,6 +781,7 @@ EXERCISES = {
     e.lr_at: LR,
     e.accumulated_step: ACCUMULATED,
     e.scaled_step: SCALED,
+    e.whole_step: WHOLE,
 }
 (
     test_a_blank_is_told_kindly_and_raises_nothing,

@@ -4,6 +4,8 @@
 // A batch of n points is one Float64Array x0 y0 x1 y1 ..; times t are one number a point. Tables have T + 1 entries,
 // alphaBar[0] = 1. A denoiser is a function (x, t) -> { x0, eps }; draw(count) gives that many standard normal numbers.
 
+const EDGE = 2.5; // half a side of the picture: the limit of what is drawn, seen and believed of an x0-hat
+
 // ---------------------------------------------------------------- chance
 
 // A stream of random numbers that is the same everywhere for the same seed and name: a counter, mixed until no bit of

@@ -1,0 +1,105 @@
+"""The reading site for everybody: by screen reader, in the dark, on a phone, without a server, its widgets alive."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from ddpm_edu.exercises import quiz
+
+from .conftest import watched_page
+from .reading import pages
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+PHONE = {"width": 390, "height": 800}
+# Each kind of page once in the dark too: colours come from style sheets, not from what a page says.
+KINDS = ("index.html", "notebooks/01_forward_noising.html", "docs/exercises.html", "api/schedules.html")
+
+
+@pytest.fixture
+def phone(browser: Browser, address: str) -> Iterator[Page]:
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
+    yield context.new_page()
+    context.close()
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core finds that keeps somebody out: a line for each kind, with the first place where it is."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    bad = [violation for violation in found if violation["impact"] in ("serious", "critical")]
+    return [f"{v['id']} ({len(v['nodes'])}): {v['help']}: {v['nodes'][0]['html'][:200]}" for v in bad]
+
+
+def test_no_page_keeps_a_reader_out(html: Path, address: str, reader: Page):
+    faults = {}
+    for name in pages(html):
+        reader.goto(f"{address}/{name}", wait_until="load")
+        if found := serious(reader):
+            faults[name] = found
+    assert faults == {}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_dark_theme_is_readable_too(address: str, reader: Page, name: str):
+    reader.emulate_media(color_scheme="dark")
+    reader.goto(f"{address}/{name}", wait_until="load")
+    assert reader.evaluate("() => document.documentElement.dataset.theme") == "dark"
+    assert serious(reader) == []
+
+
+def test_axe_sees_a_fault(address: str, reader: Page):
+    """Negative control."""
+    reader.goto(f"{address}/index.html")
+    reader.evaluate("() => document.querySelector('article').insertAdjacentHTML('beforeend', '<input><img src=x:>')")
+    assert any("label" in fault for fault in serious(reader))
+
+
+def test_no_page_scrolls_sideways_on_a_phone(html: Path, address: str, phone: Page):
+    wide = {}
+    for name in pages(html):
+        phone.goto(f"{address}/{name}", wait_until="load")
+        width = phone.evaluate("() => document.documentElement.scrollWidth")
+        if width > PHONE["width"]:
+            wide[name] = width
+    assert wide == {}
+
+
+def test_a_quiz_is_alive_without_a_kernel(address: str, reader: Page):
+    reader.goto(f"{address}/notebooks/01_forward_noising.html")
+    box = reader.locator(".ddpm-live[data-widget=quiz]")
+    first = quiz.load("01_forward_noising").questions[0]
+    box.locator(f"fieldset input[value={first.right}]").first.check()
+    assert first.options[first.right].explanation.replace("`", "") in box.inner_text()
+    assert "1 of 5 right" in box.inner_text()
+
+
+def test_every_live_widget_is_mounted(html: Path, address: str, reader: Page):
+    """A widget whose script fails would leave its text behind, and an error on the console."""
+    found = 0
+    for name in pages(html):
+        if 'class="ddpm-live"' not in (html / name).read_text(encoding="utf-8"):
+            continue
+        reader.goto(f"{address}/{name}", wait_until="load")
+        states = reader.eval_on_selector_all(".ddpm-live", "all => all.map(place => place.dataset.alive)")
+        assert states and set(states) == {"true"}, name
+        found += len(states)
+    assert found >= 7
+
+
+def test_a_page_opened_from_its_folder_is_whole_too(html: Path, browser: Browser, request: pytest.FixtureRequest):
+    for reader in watched_page(browser, "file://", request):
+        reader.goto((html / "notebooks/01_forward_noising.html").as_uri(), wait_until="load")
+        film = reader.locator(".ddpm-live[data-widget=player]").first
+        before = film.locator("img").get_attribute("src")
+        film.locator("input").focus()
+        reader.keyboard.press("ArrowRight")
+        assert film.locator("img").get_attribute("src") != before
+        reader.wait_for_function("() => document.querySelectorAll('.MathJax, .MathJax_Display').length > 0")
+
+
+def test_search_finds_a_word_of_a_lesson(address: str, reader: Page):
+    reader.goto(f"{address}/search.html?q=posterior")
+    reader.locator("#search-results li a").first.wait_for(timeout=20_000)
+    assert reader.locator("#search-results li", has_text="Forward noising").count() > 0
