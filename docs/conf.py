@@ -1,6 +1,10 @@
 """Sphinx settings of the reading site. ``python tools/site.py`` lays out the sources and calls Sphinx."""
 
+import re
 from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
 
 from tools import api
 
@@ -67,13 +71,25 @@ html_theme_options = {
 html_context = {"default_mode": "auto"}  # the theme complains where it is not said
 html_static_path = ["_static"]
 html_css_files = ["course.css", "live/browser.css"]
-html_js_files = [("live/widgets.js", {"defer": "defer"})]  # the widgets that need no kernel: docs/decisions says more
+html_js_files = [
+    ("course.js", {"defer": "defer"}),
+    ("live/widgets.js", {"defer": "defer"}),  # the widgets that need no kernel: docs/decisions says more
+]
 html_favicon = "_static/favicon.svg"
+html_use_index = False  # search finds more
 html_copy_source = True  # for the theme's "download the notebook"
 
 
 def _docstring(_app: Any, _what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
     lines[:] = api.as_text(lines)
+
+
+def _short_types(_app: Any, page: Any, _name: str) -> None:
+    """Sphinx shortens the types that it can parse to links, and leaves its mark, ~, before the others: not there."""
+    for signature in page.findall(addnodes.desc_signature):
+        for text in list(signature.findall(nodes.Text)):
+            if "~" in text:
+                text.parent.replace(text, nodes.Text(re.sub(r"~(?:\w+\.)+", "", text)))
 
 
 def _skipped(_app: Any, _what: str, name: str, thing: Any, _skip: bool, _options: Any) -> bool | None:
@@ -85,3 +101,4 @@ def setup(app: Any) -> None:
     """What Sphinx asks for."""
     app.connect("autodoc-process-docstring", _docstring)
     app.connect("autodoc-skip-member", _skipped)
+    app.connect("doctree-resolved", _short_types)

@@ -140,6 +140,23 @@ def test_a_run_that_diverges_at_once_can_be_drawn(tmp_path):
     assert live.plot(tmp_path).png().startswith(b"\x89PNG")
 
 
+def test_the_newest_line_is_the_last_that_was_written_up_to_a_step(folder):
+    """A killed run has written lines behind its checkpoint: where it goes on, they are not yet true."""
+    assert [(live.newest_line(folder, step) or {}).get("step") for step in (9, 10, 39, 40, 1000)] == [
+        None, 10, 30, 40, 50,
+    ]  # fmt: skip
+    with (folder / "log.jsonl").open("a") as file:
+        file.write(line(40, 0.3) + '{"kind": "loss", "st')
+    assert live.newest_line(folder, 45)["loss"] == 0.3, "the later one counts"
+
+
+def test_of_a_long_log_only_the_end_is_read(tmp_path):
+    assert live.newest_line(tmp_path, 5) is None
+    (tmp_path / "log.jsonl").write_text("".join(line(step, 0.5) for step in range(1, 2000)))
+    assert live.newest_line(tmp_path, 5000)["step"] == 1999
+    assert live.newest_line(tmp_path, 5) is None
+
+
 # ---------------------------------------------------------------- while it trains
 
 

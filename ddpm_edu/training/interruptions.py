@@ -1,4 +1,4 @@
-"""Being asked to stop, by a cluster (SIGTERM) or a person (Ctrl-C): finish the step, save, and only then leave."""
+"""Asked to stop by a cluster (SIGTERM), a person (Ctrl-C), a thread: finish the step, save, and only then leave."""
 
 import signal
 import threading
@@ -6,17 +6,24 @@ from types import FrameType, TracebackType
 
 
 class StopRequest:
-    """As a context: SIGTERM and Ctrl-C set ``signal`` and no more; a second Ctrl-C interrupts at once.
+    """True once somebody has asked. As a context: SIGTERM and Ctrl-C set ``signal`` and no more; a second Ctrl-C
+    interrupts at once.
 
-    Outside of the main thread signals cannot be caught, and it does nothing. What was there before is put back.
+    Outside of the main thread signals cannot be caught: there :meth:`ask` is the only way. What was there before is put
+    back. A request that was heard stays true, so each training needs a new one.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._asked = False
         self._before: dict[int, object] = {}
 
     def __bool__(self) -> bool:
-        return self.signal is not None
+        return self._asked or self.signal is not None
+
+    def ask(self) -> None:
+        """Asks, as a signal does, from any thread; ``signal`` stays None."""
+        self._asked = True
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():

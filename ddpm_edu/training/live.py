@@ -14,9 +14,10 @@ import torch
 from matplotlib.axes import Axes
 
 from ddpm_edu import plots
-from ddpm_edu.training.meter import QUARTERS, read_log
+from ddpm_edu.training.meter import QUARTERS, events_in, read_log
 
 SMOOTHING = 0.9  # share of the old mean at each log line
+TAIL = 4096  # bytes: enough for a few lines of a log
 SECONDS = 5.0  # at least, between two pictures: one takes about half a second
 
 
@@ -84,6 +85,21 @@ def smoothed(values: torch.Tensor, share: float = SMOOTHING) -> torch.Tensor:
             total, weight = share * total + (1 - share) * value, share * weight + (1 - share)
         found.append(total / weight if weight and math.isfinite(value) else math.nan)
     return torch.tensor(found, dtype=torch.float64)
+
+
+def newest_line(folder: Path | str, step: int) -> dict[str, Any] | None:
+    """The line of the log that was written last, of those up to ``step``; None where there is none among its last ones.
+
+    Only the end of the file is read: a long run writes many thousands of lines.
+    """
+    path = Path(folder) / "log.jsonl"
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        lines = file.read().splitlines()  # the first may be cut short, and then is no event
+    found = [event for event in events_in(lines) if event.get("kind") == "loss" and event["step"] <= step]
+    return found[-1] if found else None
 
 
 def watch_run(folder: Path | str, seconds: float = SECONDS) -> "LivePlot":

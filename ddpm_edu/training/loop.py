@@ -33,7 +33,10 @@ SMALLEST_SCALE = 2.0**-10  # of fp16's gradients: below it every step has overfl
 
 
 class Report(NamedTuple):
-    """How a run has ended: at which step, where its weights are (None: it is to go on), and which signal ended it."""
+    """How a run has ended: at which step, where its weights are (None: it is to go on), and which signal ended it.
+
+    ``weights`` and ``signal`` are both None where it was asked to stop by :meth:`StopRequest.ask`.
+    """
 
     step: int
     weights: Path | None
@@ -50,21 +53,23 @@ def train(
     device: str | torch.device | None = None,
     progress: bool = True,
     watch: Callable[[Run], None] | None = None,
+    stop: StopRequest | None = None,
 ) -> Report:
     """Trains as ``config`` says, in the folder ``out``: checkpoints, log.jsonl, and at the end weights.safetensors.
 
     Run again, it goes on. SIGTERM or Ctrl-C (once) finish the step, save and return. ``watch`` is called after each
-    step, in every process; it may look at everything and should change nothing.
+    step, in every process; it may look at everything and should change nothing. ``stop``: a request of your own, new
+    for each training: ``stop.ask()``, from any thread and in any one of the processes, does what SIGTERM does.
     ``resume``, ``allow``: see :func:`ddpm_edu.training.state.start`. ``images``: your own (with torchrun all of them in
     each process), in place of those that ``config.data`` names; a run that goes on is held to the same ones.
     Raises ConfigError, CheckpointError (also where another training runs in ``out``), DataError, NonFiniteLossError
     before an update with NaN, and torch's own OutOfMemoryError with advice.
     """
     cpu.keep_memory()
-    folder = Path(out)
+    folder, asked = Path(out), StopRequest() if stop is None else stop
     with (
         together(device) as team,
-        StopRequest() as stop,
+        asked,
         _surroundings(config, team.device),
         alone_in(folder, team),  # before anybody looks what there is
     ):
@@ -82,11 +87,11 @@ def train(
                     _look(run, log, bar)
                     if watch is not None:
                         watch(run)
-                if run.step < config.steps and _asked_to_stop(run, stop):
+                if run.step < config.steps and _asked_to_stop(run, asked):
                     run.finite.check(run.meter, run.folder)
                     run.save()
                     team.wait()  # who leaves now is taken for a failure by torchrun, which ends the one that writes
-                    return Report(run.step, None, stop.signal)
+                    return Report(run.step, None, asked.signal)
         run.finite.check(run.meter, run.folder)
         run.save()
         weights = run.export()

@@ -119,11 +119,13 @@ class Share:
 
 
 class Torch(NamedTuple):
-    """What torch has once for all threads of a process, and a step depends on."""
+    """What torch has once for all threads of a process, and a step depends on.
+
+    How many threads share out sums is no such thing: a training keeps the number that held when it was started.
+    """
 
     generator: Tensor
     of_gpus: list[Tensor]
-    threads: int
     dtype: torch.dtype
     deterministic: tuple[bool, bool]
 
@@ -133,7 +135,6 @@ class Torch(NamedTuple):
         return cls(
             torch.get_rng_state(),
             torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
-            torch.get_num_threads(),
             torch.get_default_dtype(),
             (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
         )
@@ -143,8 +144,6 @@ class Torch(NamedTuple):
         torch.set_rng_state(self.generator)
         if self.of_gpus:
             torch.cuda.set_rng_state_all(self.of_gpus)
-        if torch.get_num_threads() != self.threads:
-            torch.set_num_threads(self.threads)
         torch.set_default_dtype(self.dtype)
         enabled, only_warns = self.deterministic
         torch.use_deterministic_algorithms(enabled, warn_only=only_warns)

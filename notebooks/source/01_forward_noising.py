@@ -461,6 +461,13 @@ print(f"alpha_bar_200 = {s.alpha_bar[200]:.4f}, sqrt(alpha_bar_1000) = {s.alpha_
 explorer
 
 # %% [markdown]
+# The same controls once more, worked out by your browser alone: this one needs no kernel, so it also moves on the reading
+# site. It opens with `cosine`; the dashed curves are DDPM's. Move t, and watch the dots, the photograph and the numbers.
+
+# %%
+widgets.schedule_curves("cosine", T=400, t=200)
+
+# %% [markdown]
 # ## What is left at the end
 #
 # A sampler starts from pure noise, as if nothing of the image were left at $t = T$. With DDPM's betas and T = 1000 that is

@@ -563,6 +563,20 @@ figure
 # *What to see: from white points to black ones. Left: three paths of DDPM, random walks (they leave the frame and come back). Middle: twelve of DDIM, smooth curves that end in the three clouds. Right: the
 # field that they follow at $t = 400$, with the clouds' centres times $\sqrt{\bar\alpha_t}$. Where the arrows part, a small change of the noise leads to another cloud.*
 #
+# ### A playground
+#
+# Points of your own, a small network that learns them while you look, and every sampler of this page. It all runs in your browser.
+#
+# 1. Choose the exact denoiser and play. Where do all samples end, and why is that no use?
+# 2. Train for a minute, then play with the learned one. What do its samples do that the exact one's do not?
+# 3. Take 5 steps in place of 20, with `ddim` and with `dpmpp_2m`. Which one still finds the points?
+#
+# <details><summary>Answers</summary>1: on the points themselves, nothing else; it knows no other images. 2: they fall between the points, along the shape: new ones. 3: the second, mostly; the next section says why.</details>
+
+# %%
+widgets.playground("moons")
+
+# %% [markdown]
 # ## Better solvers
 #
 # DDIM takes $\hat x_0$ as constant over a step. But at the next step it has changed a little, and the change can be foreseen: it went from $\hat x_0(r)$ at the last

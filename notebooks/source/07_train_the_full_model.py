@@ -775,6 +775,13 @@ else:
 # %% [markdown]
 # *What to see: the loss falls fast, then slowly, and is noisy: each line is of a few batches at random times (the smoothed one lags behind them). By quarter of t: what is learnt late is in the first quarter. (In the stored page it is the picture of the finished run.)*
 
+# %% [markdown]
+# *The same with buttons.* A cell that trains holds the notebook until it ends. The dashboard trains beside it: press Start, then
+# Pause, and run another cell meanwhile. Stop writes a checkpoint; Continue, or the command line, goes on from there, bit for bit.
+
+# %%
+widgets.training_dashboard(config, work / "with buttons")
+
 # %%
 log = [line for line in read_log(folder / "log.jsonl") if line["kind"] == "loss"]
 first, last = log[0]["loss"], sum(line["loss"] for line in log[-10:]) / 10

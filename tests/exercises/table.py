@@ -26,7 +26,7 @@ Each check of an exercise is tested with a blank (it must say "not yet"), with r
 
 def proven() -> dict[str, tuple[list, dict]]:
     """Title of an exercise -> (right answers, wrong ones), for all lessons, in the order of their numbers."""
-    for path in sorted(FOLDER.glob("test_the_*.py")) + [FOLDER / "test_forward_noising.py"]:
+    for path in [*sorted(FOLDER.glob("test_the_*.py")), FOLDER / "test_forward_noising.py"]:
         importlib.import_module(f"tests.exercises.{path.stem}")
     titles = {one.check: f"{one.number} {one.title}" for one in all_exercises().values()}
     found = {titles[check]: (list(right), dict(wrong)) for check, (right, wrong) in proof.PROVEN.items()}

@@ -135,3 +135,63 @@ def test_the_request_is_false_until_it_is_heard():
         assert not stop and stop.signal is None
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop and stop.signal == signal.SIGTERM
+
+
+# ---------------------------------------------------------------- asked by another thread
+
+
+def test_another_thread_asks_and_it_goes_on_bit_for_bit():
+    """As at SIGTERM: the step is finished, a checkpoint written; the report names no signal."""
+    with runs.folder() as out:
+        stop, begun = StopRequest(), threading.Event()
+
+        def ask():
+            begun.wait(faults.LIMIT)
+            stop.ask()
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        step, weights, by = runs.train(out, ENDLESS, stop=stop, watch=lambda run: run.step == 3 and begun.set())
+        thread.join()
+        assert step >= 3 and weights is None and by is None
+        assert runs.steps(out) == [0, step]
+        further = replace(ENDLESS, steps=step + 3)
+        runs.train(out, further)
+        assert not differing(runs.state(out), runs.through(further))
+
+
+def test_asked_within_a_step_it_waits_for_its_end():
+    with runs.folder() as out:
+        stop = StopRequest()
+
+        def watch(run):
+            if run.step == 5:
+                next(run.net.parameters()).register_hook(lambda g: stop.ask())
+
+        assert runs.train(out, stop=stop, watch=watch) == (6, None, None)
+        assert runs.steps(out) == [0, 6]
+
+
+def test_asked_in_the_last_step_it_is_no_loss(tmp_path):
+    stop = StopRequest()
+    report = runs.train(tmp_path, stop=stop, watch=lambda run: run.step == 24 and stop.ask())
+    assert report == (24, tmp_path / "weights.safetensors", None)
+
+
+def test_signals_are_heard_by_a_request_of_ones_own_too(tmp_path):
+    """And a first Ctrl-C after ``ask`` is no second one."""
+    stop = StopRequest()
+
+    def watch(run):
+        if run.step == 7:
+            stop.ask()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = [signal.getsignal(number) for number in BOTH]
+    assert runs.train(tmp_path, stop=stop, watch=watch) == (7, None, signal.SIGINT)
+    assert [signal.getsignal(number) for number in BOTH] == before
+
+
+def test_a_request_that_nobody_makes_changes_nothing(tmp_path):
+    stop = StopRequest()
+    assert runs.train(tmp_path, replace(TINY, steps=4), stop=stop).step == 4 and not stop

@@ -33,6 +33,15 @@ def test_a_script_is_one_module_without_imports_and_hosts(name):
     assert not re.search(r"^\s*import |\bimport\(|https?://(?!www\.w3\.org/)", text, re.MULTILINE)
 
 
+def test_parts_are_no_widgets_and_stand_before_the_one_that_they_belong_to():
+    for name, parts in in_browser.PARTS.items():
+        texts = [(in_browser.FOLDER / f"{file}.js").read_text(encoding="utf-8") for file in ("shared", *parts, name)]
+        assert in_browser.script(name) == "\n".join(texts)
+        assert name in in_browser.names()
+        assert not set(parts) & set(in_browser.names())
+        assert not any("export default" in text for text in texts[:-1])
+
+
 def test_the_bundle_holds_every_widget_and_no_module_syntax():
     text = in_browser.bundle()
     assert not re.search(r"^(export|import) ", text, re.MULTILINE)

@@ -2,6 +2,7 @@
 
 const SIDE = 420; // of the picture, in CSS pixels; where there is less room it shrinks
 const ARROWS_A_SIDE = 17;
+const WAYS = 12;
 
 function coloursOf(box) {
   const style = getComputedStyle(box);
@@ -86,7 +87,7 @@ function drawPaths(context, colour, paths) {
   context.strokeStyle = colour;
   context.globalAlpha = 0.55;
   context.beginPath();
-  for (let i = 0; i < 24 && paths.length > 1; i++) {
+  for (let i = 0; i < WAYS && paths.length > 1; i++) {
     context.moveTo(...pixelOf(paths[0], i));
     for (const x of paths.slice(1)) context.lineTo(...pixelOf(x, i));
   }
@@ -126,7 +127,10 @@ function drawLosses(canvas, colours, losses, least) {
   const level = (loss) => height - 1 - Math.min(loss, 1.05) * (height - 4);
   context.strokeStyle = colours.line;
   context.setLineDash([4, 3]);
-  context.strokeRect(0, level(least), width, 0);
+  context.beginPath();
+  context.moveTo(0, level(least));
+  context.lineTo(width, level(least));
+  context.stroke();
   context.setLineDash([]);
   context.beginPath();
   context.moveTo(0.5, 0);

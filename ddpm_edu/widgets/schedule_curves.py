@@ -1,0 +1,68 @@
+"""The noise-schedule explorer without a kernel: curves, numbers and a photograph, all worked out in the browser."""
+
+import base64
+from collections.abc import Sequence
+
+from ddpm_edu import schedules
+from ddpm_edu.data import photograph
+from ddpm_edu.errors import DDPMError
+from ddpm_edu.widgets.in_browser import InBrowser, script
+from ddpm_edu.widgets.schedule_explorer import BETA_ENDS, BETA_STARTS, SchedulePicture
+
+SIZE = 64  # pixels a side
+STEPS = range(10, 2001, 10)  # the stops of the slider for T
+
+
+class ScheduleCurves(InBrowser):
+    """The widget; :func:`schedule_curves` makes one. ``chosen`` holds the five settings as the reader left them."""
+
+    file = "schedule"
+    _esm = script("schedule")
+
+
+def schedule_curves(
+    family: str = "linear", T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02, t: int = 200
+) -> ScheduleCurves:
+    """The twin of :func:`~ddpm_edu.widgets.schedule_explorer` for pages without a kernel, with the same numbers.
+
+    ``family``: a key of ``schedules.FAMILIES``; T: 10, 20, ..., 2000; t: 1..T; the ends must be among the sliders'
+    stops. The photograph is grey here; "bits left" are those of the one in colour, as in the other explorer.
+    Raises DDPMError for a setting that the sliders cannot show, ScheduleError for one that no schedule can have.
+    """
+    _check("family", family, list(schedules.FAMILIES))
+    _check("T", T, STEPS)
+    _check("beta_start", beta_start, BETA_STARTS)
+    _check("beta_end", beta_end, BETA_ENDS)
+    _check("t", t, range(1, T + 1))
+    still = SchedulePicture()
+    given = {
+        "title": "noise schedules",
+        "families": list(schedules.FAMILIES),
+        "beta_starts": BETA_STARTS,
+        "beta_ends": BETA_ENDS,
+        "mean_square": still.photo.square().mean().item(),
+        "size": SIZE,
+        "photograph": _grey(),
+    }
+    picture = still.draw(family, T, beta_start, beta_end, t)
+    setting = f"{family}, T = {T}, beta_start = {beta_start:g}, beta_end = {beta_end:g}"
+    text = f"{setting}\n{_plain(still.describe(family, T, beta_start, beta_end, t))}"
+    chosen = {"family": family, "T": T, "beta_start": beta_start, "beta_end": beta_end, "t": t}
+    return ScheduleCurves(given, chosen, text, picture=picture)
+
+
+def _check(name: str, value: object, allowed: Sequence[object]) -> None:
+    if value not in allowed:
+        some = f"{allowed[0]}, {allowed[1]}, ... {allowed[-1]}" if len(allowed) > 8 else ", ".join(map(str, allowed))
+        raise DDPMError(f"schedule_curves: {name} is one of {some} here, got {value!r}. Fix: take one of them.")
+
+
+def _plain(numbers: str) -> str:
+    """A readout without its HTML."""
+    return numbers.replace("<br>", "\n").replace("<b>", "").replace("</b>", "")
+
+
+def _grey() -> str:
+    """The photograph's grey levels, row by row, one byte each, in base64."""
+    levels = photograph(size=SIZE).float().mean(0).round()
+    return base64.b64encode(levels.byte().numpy().tobytes()).decode()
