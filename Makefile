@@ -25,12 +25,13 @@ export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 # where the folder is (a folder that was moved needs its editable install again).
 STAMP := $(VENV)/.ready-$(TORCH)-$(shell pwd | cksum | cut -d' ' -f1)
 
-.PHONY: help lab test course build lint faults benchmark benchmark-long format lock clean
+.PHONY: help lab test course site build lint faults benchmark benchmark-long format lock clean
 
 help:
 	@echo 'make lab      open the course in JupyterLab (the first time: sets everything up, minutes)'
 	@echo 'make test     prove it: style, types, unit tests, every notebook, the browser'
 	@echo 'make course   run every notebook without a screen and write the reading site'
+	@echo 'make site     write the reading site from the notebooks as they are stored: a minute'
 	@echo
 	@echo 'make build    rebuild the notebooks from notebooks/source (overwrites what you wrote in them)'
 	@echo 'make lint     only style and types'
@@ -77,6 +78,9 @@ build: $(STAMP)
 
 course: $(STAMP)
 	$(PY) tools/site.py
+
+site: $(STAMP)
+	$(PY) tools/site.py --stored
 
 lock: $(STAMP)
 	$(PIP) install --quiet 'uv>=0.13,<0.14'

@@ -1,11 +1,13 @@
 """Write the reading site, docs/_build/html, from the notebooks and docs/. Nothing is fetched.
 
-    python tools/site.py      runs every notebook, in a copy, and writes the site from what came out
+    python tools/site.py              runs every notebook, in a copy, and writes the site from what came out
+    python tools/site.py --stored     writes it from the notebooks as they are stored
 
 The sources are laid out in docs/_build/source as they stand in the repository, so that every relative link of a
 notebook that leads somewhere here leads somewhere there.
 """
 
+import argparse
 import re
 import shutil
 import subprocess
@@ -94,10 +96,12 @@ def write(out: Path) -> None:
 
 
 def main() -> int:
-    """Run the notebooks of this checkout and build its site."""
+    """Build the site of this checkout, from notebooks that are run for it or as they are stored."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stored", action="store_const", const=build, default=build_anew, help="run nothing")
     out = ROOT / "docs/_build"
     try:
-        build_anew(ROOT, out)
+        parser.parse_args().stored(ROOT, out)
     except subprocess.CalledProcessError as error:
         return error.returncode
     print("wrote", (out / "html/index.html").relative_to(ROOT))

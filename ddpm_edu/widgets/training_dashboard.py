@@ -138,9 +138,9 @@ class Dashboard(W.VBox):
     def paused(self, run: Run) -> None:
         """It stands still."""
         self._show_step(run.step)
-        self._plot.update()
         with self._lock:
             self._say(f"Paused at step {run.step:,}. Nothing is written: Continue goes on, Stop saves it.", "Continue")
+        self._plot.update()  # last: it takes half a second
 
     def ended(self, report: training.Report | None, error: Exception | None) -> None:
         """It is over."""

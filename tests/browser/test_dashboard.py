@@ -113,7 +113,9 @@ def test_a_training_is_started_paused_stopped_and_continued_to_the_same_hash(ope
     press(page, "Pause")
     paused = says(page, "Paused at step")
     assert 0 < paused < STEPS and step(page) == paused
-    assert images.first.get_attribute("src") != empty, "the picture has moved"
+    page.wait_for_function(  # the picture moves
+        "([image, empty]) => image.src !== empty", arg=[images.first.element_handle(), empty], timeout=15_000
+    )
     again = printed(page, 1, r"drawn (\S+) at step (\d+)")
     page.wait_for_timeout(1500)
     assert int(again[2]) == step(page) == paused, "it stands still while a cell runs, and after it"

@@ -15,7 +15,7 @@ function randomStream(seed, name) {
   const stride = mixed([...name].reduce((hash, letter) => mixed(hash + letter.codePointAt(0)), 1)) | 1;
   const uniform = () => {
     state = (state + stride) | 0;
-    return mixed(state) / 4294967295; // never 0 and never 1
+    return (mixed(state) + 0.5) / 4294967296; // never 0 and never 1
   };
   return { uniform, normals: (count) => normals(uniform, count) };
 }
