@@ -17,8 +17,8 @@ function sinusoidal(t) {
 
 // x and y, then the sines and cosines of (x, y) pi k / EDGE for each k of WAVES: Fourier features (Tancik et al. 2020).
 function position(x, y) {
-  const waves = WAVES.flatMap((k) => [Math.sin, Math.cos].flatMap((wave) => [x, y].map((c) => wave((Math.PI * k * c) / EDGE))));
-  return [x, y, ...waves];
+  const angles = WAVES.map((k) => [x, y].map((c) => (Math.PI * k * c) / EDGE));
+  return [x, y, ...angles.flatMap((both) => [...both.map(Math.sin), ...both.map(Math.cos)])];
 }
 
 function emptyNetwork(hidden = HIDDEN) {

@@ -1,5 +1,5 @@
 // The plane to play in: a density, a network that learns it while one looks on, samples that flow from noise to it.
-// given: { title, T, seed, samples (how many), densities: {name: [[x, y], ..]}, handDrawn (the name for what one draws) }.
+// given: { title, T, seed, samples (how many), densities: {name: [[x, y], ..]}, handDrawn (the name for a drawing) }.
 // chosen: the controls' values, and drawn: [[x, y], ..]; when something stops, also what was reached (see results).
 
 const TRAINING_MS = 10; // of work a frame: the page answers all the same
@@ -44,15 +44,16 @@ function controls(world, act, set) {
   const data = group("Points", made.density, made.byHand);
   const curve = element("div", {}, "Loss, from the first step to now; dashed: the exact denoiser's.");
   const network = group("Network", row(made.train, made.reset), made.losses, curve);
-  const sampling = group(
-    "Samples", made.denoiser, made.sampler, made.steps, made.eta, row(made.play, made.step, made.noise), made.arrows, made.t
-  );
+  const buttons = row(made.play, made.step, made.noise);
+  const how = [made.denoiser, made.sampler, made.steps, made.eta];
+  const sampling = group("Samples", ...how, buttons, made.arrows, made.t);
   return { ...made, panel: element("div", {}, data, network, sampling) };
 }
 
 function legend() {
-  const key = (name, mark, text) => [element("span", { class: `ddpm-${name}`, "aria-hidden": "true" }, mark), ` ${text} `];
-  return element("div", {}, ...key("points", "+", "points"), ...key("samples", "●", `samples, with the ways of ${WAYS} of them`));
+  const mark = (name, shape) => element("span", { class: `ddpm-${name}`, "aria-hidden": "true" }, shape);
+  const ways = ` samples, with the ways of ${WAYS} of them`;
+  return element("div", {}, mark("points", "+"), " points ", mark("samples", "●"), ways);
 }
 
 // What the controls and buttons say of the world.
@@ -121,7 +122,8 @@ function render({ model, el }) {
     const running = world.training || world.playing;
     words.setAttribute("aria-live", running ? "off" : "polite"); // a screen reader would be kept talking
     words.replaceChildren(...said.map((sentence) => element("div", {}, sentence)));
-    canvas.setAttribute("aria-label", `${world.title}: ${world.points.length / 2} points, ${world.density}. ${said.join(" ")}`);
+    const shown = `${world.title}: ${world.points.length / 2} points, ${world.density}.`;
+    canvas.setAttribute("aria-label", [shown, ...said].join(" "));
     const colours = coloursOf(box);
     drawPicture(canvas, colours, { ...world, samples: world.walk.x, arrows });
     drawLosses(made.losses, colours, world.losses, world.least);
@@ -201,5 +203,5 @@ function render({ model, el }) {
 
 export default {
   render, randomStream, cosine, uniformTimes, logSnrTimes, exactDenoiser, learnedDenoiser, FIELDS, SAMPLERS, startWalk,
-  advance, distances, EDGE, sinusoidal, position, emptyNetwork, newNetwork, forward, lossAndGradient, newAdam, adamStep, examples,
+  advance, distances, EDGE, emptyNetwork, newNetwork, forward, lossAndGradient, newAdam, adamStep, examples,
 };

@@ -110,7 +110,7 @@ function sentences(world, arrows) {
   const long = arrows ? `; longest arrow ${longest(arrows).toFixed(2)}` : "";
   return [
     `Training step ${trained}, loss ${loss.toFixed(3)} (exact denoiser: ${world.least.toFixed(3)}).`,
-    `${world.samples} samples at t = ${world.walk.t} after ${world.calls} calls of the denoiser: mean distance to the ` +
-      `nearest point ${distance.toFixed(3)}, ${near} of them within ${NEAR}${long}.`,
+    `${world.samples} samples at t = ${world.walk.t} after ${world.calls} calls of the denoiser: ` +
+      `mean distance to the nearest point ${distance.toFixed(3)}, ${near} of them within ${NEAR}${long}.`,
   ];
 }
