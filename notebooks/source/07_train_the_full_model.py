@@ -775,13 +775,6 @@ else:
 # %% [markdown]
 # *What to see: the loss falls fast, then slowly, and is noisy: each line is of a few batches at random times (the smoothed one lags behind them). By quarter of t: what is learnt late is in the first quarter. (In the stored page it is the picture of the finished run.)*
 
-# %% [markdown]
-# *The same with buttons.* A cell that trains holds the notebook until it ends. The dashboard trains beside it: press Start, then
-# Pause, and run another cell meanwhile. Stop writes a checkpoint; Continue, or the command line, goes on from there, bit for bit.
-
-# %%
-widgets.training_dashboard(config, work / "with buttons")
-
 # %%
 log = [line for line in read_log(folder / "log.jsonl") if line["kind"] == "loss"]
 first, last = log[0]["loss"], sum(line["loss"] for line in log[-10:]) / 10
@@ -792,6 +785,14 @@ print("files:", *sorted(path.name for path in folder.iterdir() if not path.name.
 # %% tags=["nbval-ignore-output"]
 speed = torch.tensor([line["images_per_second"] for line in log]).median()
 print(f"images a second: the plan said {plan.images_per_second:,.0f}, the training made {speed:,.0f}")
+
+# %% [markdown]
+# *The same with buttons.* A cell that trains holds the notebook until it ends. The dashboard trains beside it: press Start, then
+# Pause, and run another cell meanwhile. Stop writes a checkpoint; Continue, or the command line, goes on from there, bit for bit.
+
+# %%
+print(f"{config.steps:,} steps of {config.batch} images, once you press Start")
+widgets.training_dashboard(config, work / "with buttons")
 
 # %% [markdown]
 # ### Which average?
