@@ -61,11 +61,14 @@ class PictureBox(W.VBox):
         self.readout.value = f'<div class="ddpm-readout" role="status" aria-live="polite">{numbers}</div>'
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        data["image/png"] = base64.b64encode(self.image.value).decode()
-        data["text/plain"] = NO_KERNEL
-        return data, metadata
+        return with_still(super()._repr_mimebundle_(**kwargs), self.image.value, NO_KERNEL)
+
+
+def with_still(bundle: Any, picture: bytes, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A widget's mime bundle with what pages without a kernel show in its place: a PNG, or else a text."""
+    data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+    stored = {"image/png": base64.b64encode(picture).decode(), "text/plain": text}
+    return {**data, **stored}, metadata
 
 
 def slider(value: int, low: int, high: int, name: str, step: int = 1) -> W.IntSlider:

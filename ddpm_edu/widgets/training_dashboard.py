@@ -4,7 +4,6 @@ It runs in the background: the cell returns at once, and other cells may run; me
 (:mod:`ddpm_edu.widgets.turns`). It is ``training.train``, so what is stopped here goes on anywhere, bit for bit.
 """
 
-import base64
 import html
 import threading
 import time
@@ -21,6 +20,7 @@ from ddpm_edu.training.config import TrainConfig
 from ddpm_edu.training.plan_text import duration
 from ddpm_edu.training.state import Run
 from ddpm_edu.widgets.in_background import Background
+from ddpm_edu.widgets.picture_box import with_still
 from ddpm_edu.widgets.turns import TURNS, follow_cells
 
 NO_KERNEL = "A training with buttons: run this cell in JupyterLab, then press Start."
@@ -203,11 +203,7 @@ class Dashboard(W.VBox):
         self.sheet.layout.display = "" if sheets else "none"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        data["image/png"] = base64.b64encode(self.image.value).decode()
-        data["text/plain"] = NO_KERNEL
-        return data, metadata
+        return with_still(super()._repr_mimebundle_(**kwargs), self.image.value, NO_KERNEL)
 
 
 def _button(name: str, icon: str, tooltip: str, press: Callable[[], None]) -> W.Button:
