@@ -25,7 +25,7 @@ export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 # where the folder is (a folder that was moved needs its editable install again).
 STAMP := $(VENV)/.ready-$(TORCH)-$(shell pwd | cksum | cut -d' ' -f1)
 
-.PHONY: help lab test course site build lint faults benchmark benchmark-long format lock clean
+.PHONY: help lab test course site build lint faults gpu benchmark benchmark-long format lock clean
 
 help:
 	@echo 'make lab      open the course in JupyterLab (the first time: sets everything up, minutes)'
@@ -36,6 +36,7 @@ help:
 	@echo 'make build    rebuild the notebooks from notebooks/source (overwrites what you wrote in them)'
 	@echo 'make lint     only style and types'
 	@echo 'make faults   500 accidents while training (kills, flipped bits, no room): minutes'
+	@echo 'make gpu      the tests that need a CUDA GPU, on a machine that has one: two minutes'
 	@echo 'make benchmark       speed beside our peers, samplers on a known Gaussian, waiting times: half an hour'
 	@echo 'make benchmark-long  what else docs/benchmarks.md shows: training, samples, the test suite: five hours'
 	@echo 'make format   let ruff lay the code out'
@@ -61,6 +62,10 @@ lint: $(STAMP)
 
 faults: $(STAMP)
 	$(PY) -m tests.training.long_faults $(ARGS)
+
+# make test hides all GPUs (conftest.py says why).
+gpu: $(STAMP)
+	DDPM_EDU_GPU_TESTS=1 $(PY) -m pytest tests/training/test_on_gpu.py $(ARGS)
 
 # Nothing else should run on the machine. requirements/peers.txt brings the second peer; without it ours and diffusers.
 benchmark: $(STAMP)

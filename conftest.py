@@ -1,4 +1,8 @@
-"""How pytest treats notebooks: nbval runs them as the build did, and pictures are compared too.
+"""How pytest treats GPUs (it sees none) and notebooks: nbval runs them as the build did, and pictures are compared too.
+
+What is promised bit for bit is promised of a CPU, and what is killed here is a forked child, which cannot use a GPU
+that its parent has used. So a machine with a GPU runs the tests of any other machine; those of the GPU are run by
+``make gpu``.
 
 nbval never compares pictures. Here their thumbnails are, with a tolerance (tools/pictures.py).
 """
@@ -19,6 +23,8 @@ _HOME = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if "DDPM_EDU_GPU_TESTS" not in os.environ:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # for child processes, too
     os.environ["DDPM_EDU_PROGRESS"] = "off"  # checks that are tested are no progress of the person at the keyboard
     home = tempfile.TemporaryDirectory(prefix="ddpm-nbval-", ignore_cleanup_errors=True)
     config.stash[_HOME] = Path(home.name)

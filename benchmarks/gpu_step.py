@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,12 @@ WAYS: dict[str, dict[str, Any]] = {
     "bfloat16": {},
     "bfloat16, channels_last": {},
     "bfloat16, compiled": {"compile": True},
+    "bfloat16, compiled, CUDA graphs": {},
     "bfloat16, deterministic": {"deterministic": True},
     "bfloat16, checkpointing": {"checkpointing": True},
     "bfloat16, four parts": {"accumulate": 4},
     "bfloat16, batch 512": {"batch": 512},
+    "bfloat16, batch 512, channels_last": {"batch": 512},
     "bfloat16, batch 512, compiled": {"batch": 512, "compile": True},
 }
 """In the order of the table: settings that differ from the preset cifar10 (batch 128)."""
@@ -59,13 +62,16 @@ def measured(name: str, config: TrainConfig, seconds: float) -> dict[str, Any]:
         run = start(config, Path(out), team, images=stand_in())
         if "channels_last" in name:
             run.net.to(memory_format=torch.channels_last)
+        if "CUDA graphs" in name:
+            run.net.compile(mode="reduce-overhead")
         pixels = run.images.images.to(team.device)
 
         def step() -> None:
             run.step += loop.one_step(run, pixels)
 
         found = timed(step, config.batch, seconds)
-    return {"way": name, **found, **planned(config, found["images_per_second"])}
+    plan = {} if name == "float32" else planned(config, found["images_per_second"])  # which means TF32, if there is
+    return {"way": name, **found, **plan}
 
 
 def bare(project: str, seconds: float) -> dict[str, Any]:
@@ -129,6 +135,7 @@ def planned(config: TrainConfig, rate: float) -> dict[str, Any]:
     }
 
 
+@lru_cache
 def stand_in() -> ImageSet:
     """As many images as CIFAR-10 has for training, of random bytes."""
     g = torch.Generator().manual_seed(0)
@@ -148,22 +155,31 @@ def _surroundings(name: str) -> Iterator[None]:
         torch.use_deterministic_algorithms(False)
 
 
-def main(seconds: float) -> None:
-    """Measures all ways, one after the other, and writes what was found."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the deterministic way needs it, from the start
-    begun, rows = time.perf_counter(), []
+def everything(seconds: float) -> Iterator[dict[str, Any]]:
+    """All rows, one after the other."""
     for name, settings in WAYS.items():
-        rows.append(measured(name, presets.CIFAR10.changed(settings), seconds))
-        print(*(f"{key} {value}" for key, value in rows[-1].items()), sep=", ", flush=True)
+        yield measured(name, presets.CIFAR10.changed(settings), seconds)
+        torch.compiler.reset()  # or the second batch size would be compiled for any size
         torch.cuda.empty_cache()
     for project in ("ddpm_edu", *(("diffusers",) if peers.installed("diffusers") else ())):
-        rows.append(bare(project, seconds))
-        print(*(f"{key} {value}" for key, value in rows[-1].items()), sep=", ", flush=True)
+        yield bare(project, seconds)
         torch.cuda.empty_cache()
-    gpu = {"machine": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
-    found = {**peers.about("gpu_step.py", begun, **gpu), "seconds_a_way": seconds, "rows": rows}
-    RESULT.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def main(seconds: float) -> None:
+    """Writes what was found after each row: a machine that is rented by the minute may go away."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the deterministic way needs it, from the start
+    begun, rows = time.perf_counter(), []
+    for row in everything(seconds):
+        rows.append(row)
+        print(*(f"{key} {value}" for key, value in row.items()), sep=", ", flush=True)
+        machine = f"{torch.cuda.get_device_name()} and {os.cpu_count()} CPU cores"
+        found = {"about": peers.about("gpu_step.py", begun, machine=machine, seconds_a_way=seconds), "rows": rows}
+        RESULT.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
+    if not torch.cuda.is_available():
+        print("there is no CUDA GPU: left out")
+        sys.exit()
     main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0)

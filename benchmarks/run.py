@@ -28,6 +28,7 @@ LONG = (
     "samplers.py",  # 50 minutes
     "averages.py",  # 7 minutes
     "training_techniques.py",  # 2 minutes
+    "gpu_step.py",  # 5 minutes, where there is a GPU
     "quality.py",  # 2 hours
     "ablation.py",  # half an hour
 )

@@ -61,6 +61,20 @@ def _train_size(size: str, found: Result) -> str:
     return f"{size}, batch {n}:\n\n" + markdown(head, lines, 2)
 
 
+def gpu_step(result: Result) -> str:
+    """A row a way, and beside it what the planner says without a GPU."""
+    head = ("a step", "images a second", "planned", "ms", "of the peak", "MB", "planned")
+    keys = ("images_per_second", "planned_images_per_second", "ms_per_step", "utilisation", "MB", "planned_MB")
+    rows = [(row["way"], *(_cell(key, row.get(key)) for key in keys)) for row in result["rows"]]
+    return markdown(head, rows)
+
+
+def _cell(key: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.1%}" if key == "utilisation" else f"{value:,.0f}"
+
+
 def sampling_step(result: Result) -> str:
     """A row for each thing that is raced."""
     names = list(dict.fromkeys(name for entry in result["entries"] for name in entry["milliseconds"]))
@@ -225,6 +239,7 @@ def tests(result: Result) -> str:
 
 TABLES: dict[str, tuple[Callable[[Result], str], str]] = {  # by name of the result; and what makes it
     "train_step": (train_step, "train_step.py"),
+    "gpu_step": (gpu_step, "gpu_step.py"),
     "sampling_step": (sampling_step, "sampling_step.py"),
     "gaussian": (gaussian, "gaussian.py"),
     "quality": (quality, "quality.py"),

@@ -26,6 +26,7 @@ ENVIRONMENT = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "OMP_NUM_THREADS": "2",  # sums are split in as many parts, so their last digits depend on it
     "MKL_NUM_THREADS": "2",
+    "CUDA_VISIBLE_DEVICES": "",  # the stored pages are those of a CPU, on whichever machine they are built
     "DDPM_EDU_PROGRESS": "off",  # a check that runs here is no progress of the person at the keyboard
 }
 # A view without its kernel shows an error; the picture and the text beside it stay.

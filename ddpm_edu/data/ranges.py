@@ -29,7 +29,6 @@ def to_model_range(k: Tensor, levels: int = 256) -> Tensor:
             "image was scaled already, for instance by torchvision's ToTensor (0..1). Fix: pass the stored "
             "uint8 image; for floats in 0..1 write 2 * x - 1 yourself."
         )
-    # A uint8 image of 256 levels cannot be out of range: no look at the values, so no wait for the GPU.
     if (levels < 256 or k.dtype != torch.uint8) and k.numel():
         low, high = int(k.min()), int(k.max())
         if low < 0 or high > levels - 1:
@@ -37,6 +36,11 @@ def to_model_range(k: Tensor, levels: int = 256) -> Tensor:
                 f"grey levels span [{low}, {high}]; with levels={levels} they must lie in 0..{levels - 1}. "
                 "Usually the number of levels belongs to another data set. Fix: pass levels=imageset.levels."
             )
+    return scaled(k, levels)
+
+
+def scaled(k: Tensor, levels: int) -> Tensor:
+    """:func:`to_model_range` for grey levels that were checked before: no look at the values, so no wait for a GPU."""
     return k.to(torch.float32).div_((levels - 1) / 2).sub_(1)
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ddpm_edu import cpu, losses
-from ddpm_edu.data import ImageSet, to_model_range
+from ddpm_edu.data import ImageSet
+from ddpm_edu.data.ranges import scaled
 from ddpm_edu.errors import NonFiniteLossError
 from ddpm_edu.forward import sent
 from ddpm_edu.training import draws, posthoc, samples
@@ -144,7 +145,7 @@ def _seen_in_the_gradient(loss: Tensor) -> Tensor:
 
 def _batch(run: Run, images: Tensor, drawn: draws.Draws) -> tuple[Tensor, Tensor | None]:
     """Images in [-1, 1], mirrored where it was drawn, and their labels, hidden where it was drawn, on the device."""
-    x0 = to_model_range(sent(images[sent(drawn.image, images.device)], run.team.device), run.images.levels)
+    x0 = scaled(sent(images[sent(drawn.image, images.device)], run.team.device), run.images.levels)
     if run.config.flip:
         x0 = torch.where(drawn.flip[:, None, None, None], x0.flip(3), x0)
     if run.config.net.classes is None or run.images.labels is None:

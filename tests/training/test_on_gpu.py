@@ -1,11 +1,12 @@
 """What the CPU cannot show: that on a GPU nothing waits for the device, that a killed run goes on bit for bit, that
-half precision and compiled networks train. Skipped where there is no CUDA GPU, as in CI; a rented hour runs it with
-``make test ARGS=tests/training/test_on_gpu.py``.
+half precision and compiled networks train. ``make gpu`` runs it; elsewhere, as in CI, it is skipped.
 """
 
+import os
 import signal
 import subprocess
 import sys
+import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,11 +17,12 @@ from ddpm_edu import models, parameterization, sampling, schedules, training
 from ddpm_edu.errors import NonFiniteLossError
 from ddpm_edu.training import generator, loop, planner
 from ddpm_edu.training.distributed import together
+from ddpm_edu.training.interruptions import StopRequest
 from ddpm_edu.training.meter import read_log
 from ddpm_edu.training.state import start
 from tests.training import runs
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
+pytestmark = pytest.mark.skipif("DDPM_EDU_GPU_TESTS" not in os.environ, reason="make gpu, where there is one")
 
 WIDE = replace(runs.NET, width=32, groups=8, multipliers=(1, 2), blocks=1, attention=(1,))
 CONFIG = replace(runs.TINY, net=WIDE, steps=60, batch=32, save_every=20, log_every=10, poll_every=10, precision="auto")
@@ -74,7 +76,8 @@ def test_no_step_waits_for_the_device():
     """torch raises at whatever would: a copy from ordinary memory, .item(), a comparison in an if."""
     with begun(replace(CONFIG, poll_every=10**6)) as (run, pixels):
         several(3, run, pixels)
-        torch.cuda.set_sync_debug_mode("error")
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # "a prototype feature"
+            torch.cuda.set_sync_debug_mode("error")
         try:
             several(5, run, pixels)
         finally:
@@ -85,7 +88,7 @@ def test_no_step_waits_for_the_device():
 def test_a_run_that_was_stopped_goes_on_bit_for_bit():
     with runs.folder() as whole, runs.folder() as parts:
         train(whole, REPEATABLE)
-        stop = training.StopRequest()
+        stop = StopRequest()
         train(parts, REPEATABLE, watch=lambda run: stop.ask() if run.step == 33 else None, stop=stop)
         assert runs.steps(parts)[-1] == 33
         train(parts, REPEATABLE)
@@ -139,6 +142,7 @@ def _on_cpu(value):
     return value.cpu() if isinstance(value, torch.Tensor) else value
 
 
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")  # the compiler's advice
 def test_a_compiled_network_trains_and_keeps_its_names():
     with runs.folder() as out:
         report = train(out, replace(CONFIG, compile=True, steps=20))

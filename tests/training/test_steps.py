@@ -211,9 +211,10 @@ LOOK_AT_THE_CPU_ALONE = {"_check_time", "check_times", "check_labels"}  # or not
 ASKS_WHICH_EPOCHS = {"<listcomp>", "order"}  # of a tensor that is on the CPU; its name is Python's choice
 
 
-def test_the_host_waits_for_nothing_but_the_flag():
+@pytest.mark.parametrize("images", [runs.images(64), digits()], ids=["256 levels", "17 levels"])
+def test_the_host_waits_for_nothing_but_the_flag(images):
     """That at each step on a CPU, and every ``poll_every`` on a GPU. The optimiser reads nothing back."""
-    with runs.trained_on(runs.images(64)):
+    with runs.trained_on(images):
         assert {*costs(TINY).waits} - ASKS_WHICH_EPOCHS == {*LOOK_AT_THE_CPU_ALONE, "check"}
 
 

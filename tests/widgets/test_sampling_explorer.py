@@ -63,7 +63,7 @@ def rms(difference):
         ({"steps": 15}, {"x_T", "x0-hat at T"}),
         ({"steps": 3}, {"x_T", "x0-hat at T"}),
     ],
-    ids=str,
+    ids=lambda given: str(sorted(given) if isinstance(given, set) else given),  # the same name in every process
 )
 def test_each_control_moves_what_it_should_and_nothing_else(drawing, change, stays):
     difference = np.abs(pixels(drawing.draw(**START)) - pixels(drawing.draw(**START | change)))
