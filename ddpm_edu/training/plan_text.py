@@ -10,7 +10,7 @@ def table(plans: list[Plan]) -> str:
     config, found = plans[0].config, plans[0].cost
     pixels = f"{size(config)} x {size(config)} pixels"
     lines = [
-        "ESTIMATES: nothing was trained, and a real run may take half or twice as long.",
+        "ESTIMATES: nothing was trained, and a real run may take half or three times as long.",
         f"network   {found.parameters:,} parameters",
         f"an image  {pixels}, {found.flops_per_image / 1e9:,.2f} GFLOP forward and backward; {config.batch} a step",
         f"all       {config.steps:,} steps, {config.steps * config.batch / 1e6:,.2f} million images",

@@ -8,6 +8,7 @@ CPU the rate can be measured in a few steps, by :func:`measured`.
 Units: bytes, FLOP (2 for a multiply-add), seconds unless a name says hours.
 """
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm_edu import losses, models, schedules
 from ddpm_edu.errors import ConfigError
@@ -28,13 +30,14 @@ BYTES = 4  # of a float32: weights, gradients, averages and Adam's two moments a
 EAGER, COMPILED = 0.15, 0.30
 """The utilisation that is assumed without and with torch.compile.
 
-No measurement of this package: small U-Nets of others reach 5 % where nothing was done for speed (an A100) and 25 %
-where much was; the memory's bandwidth alone allows about 40 %.
+Small U-Nets of others reach 5 % where nothing was done for speed (an A100) and 25 % where much was; the memory's
+bandwidth alone allows about 40 %. Ours, uncompiled, reached 12 % at a batch of 512, on one H200 (docs/benchmarks.md).
 """
 LAUNCH_EAGER, LAUNCH_COMPILED = 8e-6, 8e-6 / 3
 """Seconds of the host for an operation (8 to 13 ms for 1,300 of them have been seen), and a third where they are fused.
 
-The optimiser, the averages and precision's casts are not among the operations that are counted.
+On a virtual machine it was 60 to 80 us (docs/benchmarks.md): then small batches take far longer than is said here. The
+optimiser, the averages and precision's casts are not among the operations that are counted.
 """
 SECONDS_MEASURED, WORK_OF_A_STEP = 5.0, 2e10  # how long to measure, and the FLOPs of a step in it, about
 
@@ -181,22 +184,29 @@ def cost(config: TrainConfig, precision: str = "fp32") -> Cost:
 
     Raises what the network raises for images of this size.
     """
-    pixels, part = size(config), math.ceil(config.batch / config.accumulate)
+    pixels = size(config)
     with torch.device("meta"):
         net, inputs = models.UNet(config.net), summary.example(config.net, pixels)
     if config.checkpointing:
         checkpointing.enable(net)
-    with Operations() as seen:
+    with FlopCounterMode(display=False) as arithmetic, Operations() as seen:
         net(**inputs).sum().backward()
-    if precision == "fp32":
-        saved = summary.summary(net, pixels, part).saved
-    else:
-        with InHalf():
-            saved = summary.summary(net, pixels, part).saved
     weights = BYTES * sum(p.numel() for p in net.parameters())
     averages = (len(config.ema) + len(config.ema_widths)) * weights
-    memory = Memory(weights, weights, 2 * weights, averages, saved)
-    return Cost(weights // BYTES, summary.training_flops(net, pixels), seen.count, memory)
+    memory = Memory(weights, weights, 2 * weights, averages, saved(config, precision))
+    return Cost(weights // BYTES, int(arithmetic.get_total_flops()), seen.count, memory)
+
+
+@lru_cache(maxsize=64)
+def saved(config: TrainConfig, precision: str = "fp32") -> int:
+    """Bytes kept for the backward pass of one part of the batch. Raises what the network raises for this size."""
+    part = math.ceil(config.batch / config.accumulate)
+    with torch.device("meta"):
+        net = models.UNet(config.net)
+    if config.checkpointing:
+        checkpointing.enable(net)
+    with contextlib.nullcontext() if precision == "fp32" else InHalf():
+        return summary.summary(net, size(config), part).saved
 
 
 def size(config: TrainConfig) -> int:

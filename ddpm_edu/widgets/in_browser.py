@@ -19,7 +19,10 @@ import traitlets
 FOLDER = Path(__file__).parent / "browser"
 
 # A widget that is long for one file: the files that stand before its own.
-PARTS = {"playground": ("diffusion2d", "network2d", "world2d", "picture2d")}
+PARTS = {
+    "schedule": ("schedules",),
+    "playground": ("diffusion2d", "network2d", "world2d", "picture2d"),
+}
 
 
 def script(name: str) -> str:

@@ -28,7 +28,7 @@
 # - know that your installation works, or what to mend,
 # - have dissolved a photograph with your own hand, and solved your first exercise.
 #
-# *Ten minutes. Computing: 5 seconds on two CPU cores, 0.3 GB of memory (measured 2026-11-26). Every page runs on a laptop, without a GPU and without internet.*
+# *Ten minutes. Computing: 10 seconds on two CPU cores, 0.3 GB of memory (measured 2026-11-26). Every page runs on a laptop, without a GPU and without internet.*
 
 # %% [markdown]
 # ## Is everything in place?

@@ -25,7 +25,7 @@
 # - choose a noise schedule, and say in numbers what is wrong with one,
 # - write down where a noisy point came from, given where the walk began: the posterior that training will aim at.
 #
-# *About an hour with the exercises. Computing: 11 seconds on two CPU cores, 1.1 GB of memory (measured 2026-11-23); no GPU, no network.*
+# *About an hour with the exercises. Computing: 11 seconds on two CPU cores, 1.2 GB of memory (measured 2026-11-26); no GPU, no network.*
 
 # %%
 import time
@@ -733,6 +733,8 @@ plots.clouds(states)
 
 # %% [markdown]
 # ## What people get wrong
+#
+# *The other way round, from what you see to its cause, for the whole course: [errors and symptoms](../docs/errors.md).*
 #
 # Each of these stands, or stood for years, in a published course, tutorial or library. Each is a failing example you can
 # run.

@@ -26,8 +26,8 @@
 # - compute its three terms, give each its right name, and say which of them training can change,
 # - read a number in bits per dimension: where the bits go, and which choices cost or save some.
 #
-# *About a hundred minutes with the exercises. Computing: 30 seconds on two CPU cores, 0.7 GB of memory (measured
-# 2026-11-23); no GPU, no network.* If Gaussians, Kullback-Leibler divergence or Jensen's inequality are new to you or
+# *About a hundred minutes with the exercises. Computing: 25 seconds on two CPU cores, 0.7 GB of memory (measured
+# 2026-11-26); no GPU, no network.* If Gaussians, Kullback-Leibler divergence or Jensen's inequality are new to you or
 # rusty, the [primer](90_primer.ipynb) has what is needed here on one page.
 
 # %%
@@ -1104,6 +1104,8 @@ for d in (1, 4, 16):
 
 # %% [markdown]
 # ## What people get wrong
+#
+# *The other way round, from what you see to its cause, for the whole course: [errors and symptoms](../docs/errors.md).*
 #
 # Mistakes that have been made in public, or are easily made. Each is a failing example you can run.
 #

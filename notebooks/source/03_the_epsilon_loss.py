@@ -25,7 +25,7 @@
 # - say what changes, and what does not, when a network predicts the noise, the image, or a mixture of both,
 # - tell whether a training loss is good, or too good to be true, by comparing it with the best that is possible.
 #
-# *About an hour and three quarters with the exercises. Computing: 35 seconds on two CPU cores, 0.6 GB of memory
+# *About an hour and three quarters with the exercises. Computing: 30 seconds on two CPU cores, 0.6 GB of memory
 # (measured 2026-11-26); no GPU, no network.*
 
 # %%
@@ -749,6 +749,8 @@ explorer
 
 # %% [markdown]
 # ## What people get wrong
+#
+# *The other way round, from what you see to its cause, for the whole course: [errors and symptoms](../docs/errors.md).*
 #
 # **The noise of the step as the target.** $x_t$ can be made by walking, and then the noise of the last step, $\epsilon_t$, is at
 # hand. It is tempting to train on it: it is what separates $x_{t-1}$ from $x_t$. But of the variance $1-\bar\alpha_t$ of all noise in

@@ -25,7 +25,7 @@
 # - say what each part is for, with a measurement,
 # - tell where parameters, arithmetic and memory of such a network go, and trade memory for time.
 #
-# *About two hours with the exercises. Computing: 20 seconds on two CPU cores, 0.7 GB of memory (measured 2026-11-25);
+# *About two hours with the exercises. Computing: 25 seconds on two CPU cores, 0.7 GB of memory (measured 2026-11-26);
 # no GPU, no internet.*
 
 # %%
@@ -944,6 +944,8 @@ explorer
 
 # %% [markdown]
 # ## What people get wrong
+#
+# *The other way round, from what you see to its cause, for the whole course: [errors and symptoms](../docs/errors.md).*
 #
 # **A block from memory.** Its layers are soon written down. In which order they are called is where blocks go wrong, and nothing stops then: the shapes fit, and
 # the network trains, to a higher loss.

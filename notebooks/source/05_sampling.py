@@ -26,7 +26,7 @@
 # - tell a bug in a sampler from a weak network, and find it,
 # - choose a sampler, its steps and the strength of guidance by measurements, and know what guidance really does.
 #
-# *About three hours with the exercises. Computing: 55 seconds on two CPU cores, 0.4 GB of memory (measured 2026-11-26); no GPU,
+# *About three hours with the exercises. Computing: 55 seconds on two CPU cores, 0.5 GB of memory (measured 2026-11-26); no GPU,
 # no internet.*
 
 # %%
@@ -1110,6 +1110,8 @@ two_tests(mended_sampler)
 # step: only many samples together tell.
 #
 # ## What people get wrong
+#
+# *The other way round, from what you see to its cause, for the whole course: [errors and symptoms](../docs/errors.md).*
 #
 # **The previous time, guessed.** A well-known library computes it in its DDIM as $t - T // n$, whatever the list of times. For times spread from $T$ to 1 it is another time than the next one
 # in the list:

@@ -26,7 +26,7 @@
 # - choose metrics that would notice the fault you fear, and give each number with its floor, its interval and its protocol,
 # - find the bugs that make published numbers wrong, and say honestly which of two models is better, or that you cannot tell.
 #
-# *About two and a half hours with the exercises. Computing: 60 seconds on two CPU cores, 0.7 GB of memory (measured 2026-11-26); no GPU, no internet.*
+# *About two and a half hours with the exercises. Computing: 55 seconds on two CPU cores, 0.7 GB of memory (measured 2026-11-26); no GPU, no internet.*
 
 # %%
 import json
@@ -979,6 +979,8 @@ explorer
 
 # %% [markdown]
 # ## What people get wrong
+#
+# *The other way round, from what you see to its cause, for the whole course: [errors and symptoms](../docs/errors.md).*
 #
 # **The root, entry by entry.** $(AB)^{1/2}$ is a root of matrices. The root of each entry of $AB$ is something else, and of negative entries it does not exist:
 

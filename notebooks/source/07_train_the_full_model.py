@@ -26,7 +26,7 @@
 # - say of mixed precision, averaging, clipping, accumulation, checkpointing and compiling what each is for, what it costs, and how it is got wrong,
 # - plan a training on a GPU or a cluster before paying for it, and train on a folder of your own images.
 #
-# *About three hours with the exercises. Computing: 150 seconds of one CPU core, 1.1 GB of memory (measured 2026-11-26, beside other work); no internet. With a GPU the section "The whole" trains
+# *About three hours with the exercises. Computing: 110 seconds of one CPU core, 1.7 GB of memory (measured 2026-11-26); no internet. With a GPU the section "The whole" trains
 # CIFAR-10 instead, which takes hours: the page says how many before it starts.*
 
 # %%
@@ -787,11 +787,15 @@ speed = torch.tensor([line["images_per_second"] for line in log]).median()
 print(f"images a second: the plan said {plan.images_per_second:,.0f}, the training made {speed:,.0f}")
 
 # %% [markdown]
-# *The same with buttons.* A cell that trains holds the notebook until it ends. The dashboard trains beside it: press Start, then
-# Pause, and run another cell meanwhile. Stop writes a checkpoint; Continue, or the command line, goes on from there, bit for bit.
+# *The same with buttons.* A cell that trains holds the notebook until it ends. The dashboard trains beside it: press Continue (the first hundred steps are
+# done here, so that there is something to see), then Pause, and run another cell meanwhile. Stop writes a checkpoint; Continue, or the command line, goes on from there, bit for bit.
 
-# %%
-print(f"{config.steps:,} steps of {config.batch} images, once you press Start")
+# %% tags=["nbval-ignore-output"]
+from ddpm_edu.training.interruptions import StopRequest
+
+stop = StopRequest()
+report = training.train(config, work / "with buttons", progress=False, stop=stop, watch=lambda run: run.step == 100 and stop.ask())
+print(f"stopped after step {report.step}; Continue trains the rest of the {config.steps:,} steps")
 widgets.training_dashboard(config, work / "with buttons")
 
 # %% [markdown]
@@ -886,7 +890,7 @@ else:
 # | DDPM, the bound $L$ (the same) | 800,000 x 128 | 13.51 | 7.67 ± 0.13 |
 # | the same weights, DDIM with 50 steps (Song et al. 2021, Table 1) | | 4.67 | |
 # | EDM, unconditional (Karras et al. 2022, Table 2) | another network | 1.97 | |
-# | **this package, preset `cifar10`** | 800,000 x 128 | *not measured: no GPU was at hand* | |
+# | **this package, preset `cifar10`** | 800,000 x 128 | *not measured: it takes days of a GPU* | |
 #
 # Ten thousand samples and 50 steps give a larger FID than 50,000 and 1,000: notebook 06 says by how much. Compare like with like. Where a run of your own falls short, look first at the average (is it in the trap?), the flips, the dropout, the sampler's variance and number of steps.
 #
@@ -936,13 +940,28 @@ print("files:", *sorted(p.name for p in (work / "dry").rglob("*") if p.suffix in
 # %% [markdown]
 # ## Planning: which GPU, how many, how long, how much?
 #
-# The estimate of `python -m ddpm_edu plan cifar10`, for the GPUs that people have. **All of it is estimated**: counted operations, published peaks, an assumed share of the peak; nobody has measured this package on them yet.
+# The estimate of `python -m ddpm_edu plan cifar10`, for the GPUs that people have. **All of it is estimated**: counted operations, published peaks, an assumed share of the peak.
 
 # %%
 print(plan_text.table([planner.plan(presets.CIFAR10, gpu) for gpu in planner.GPUS]))
 
 # %% [markdown]
-# What would each technique change there? Of the A100, a step of 128 images; the processes' time is without what they send each other:
+# How good are such estimates? What was measured on an H200 (an H100 with more memory), as a share of what is planned for an H100:
+
+# %%
+on_h200 = json.loads((repository / "benchmarks/results/gpu_step.json").read_text())
+print(f"{on_h200['about']['date']}, {on_h200['about']['machine']}; as a share of what was planned:")
+for row in on_h200["rows"]:
+    if "planned_MB" in row:
+        speed, memory = row["images_per_second"] / row["planned_images_per_second"], row["MB"] / row["planned_MB"]
+        print(f"{row['way']:26s} {row['images_per_second']:5,} images/s, {speed:4.0%};  {row['MB']:6,} MB, {memory:4.0%}")
+
+# %% [markdown]
+# *What to see: the memory of plain training is right to a few percent, its speed is not.* That machine was a virtual one, whose host took 60 to 80 ms to start the operations of one
+# pass (each of four parts as long as a whole batch): ten times what is assumed. With 512 images a step the GPU had something to do, and came near the plan. The compiler fuses operations and keeps less. So plan
+# memory beforehand, and measure speed on the machine itself, in its first minute.
+#
+# What would each technique change? Of the A100, a step of 128 images; the processes' time is without what they send each other:
 
 # %%
 a100, ways = planner.gpu_by_name("a100"), {"bfloat16": {}, "float32": {"precision": "fp32"}}
@@ -1036,6 +1055,8 @@ plots.images(torch.cat([data.folder(own_folder, 16).model_range()[:8], made]), c
 # `python -m ddpm_edu train folder --set folder=PICTURES --set size=64 --out RUN`, and `python -m ddpm_edu sample --checkpoint RUN --n 16 --out x.png`.
 #
 # ## What people get wrong
+#
+# *The other way round, from what you see to its cause, for the whole course: [errors and symptoms](../docs/errors.md).*
 #
 # **Writing over the only checkpoint.** What fails in the middle takes the old file with it:
 

@@ -40,6 +40,10 @@ def of(gpu=H100, **other):
     )
 
 
+def cost(preset, **changes):
+    return planner.cost(replace(presets.by_name(preset), **changes), "bf16")
+
+
 @pytest.fixture(scope="module")
 def drawing():
     return module.PlannerPicture()
@@ -67,9 +71,9 @@ def test_several_gpus_share_the_arithmetic_and_not_the_launches():
     busy = {"preset": "fashion-cpu", "batch": 1024, "steps": 1000}
     for number in (1, 4):
         own = of(T4, gpus=number, **busy)
-        flops = module.counted("fashion-cpu", True, False, 8).flops_per_image
+        flops = cost("fashion-cpu").flops_per_image
         by_hand = 1024 / number * flops / (65e12 * 0.15)
-        launches = module.counted("fashion-cpu", True, False, 8).operations * 8e-6
+        launches = cost("fashion-cpu").operations * 8e-6
         assert own.seconds_per_step == pytest.approx(max(by_hand, launches))
     assert of(gpus=32, batch=1024).seconds_per_step == of(gpus=16, batch=1024).seconds_per_step, "the host is the limit"
     alone, four = of(batch=1024), of(gpus=4, batch=1024)
@@ -81,15 +85,11 @@ def test_several_gpus_share_the_arithmetic_and_not_the_launches():
 def test_checkpointing_saves_memory_and_costs_arithmetic():
     plain, twice = of(), of(checkpointing="every block")
     assert twice.parts["saved"] < plain.parts["saved"] / 2
-    assert (
-        module.counted("digits-cpu", True, True, 8).flops_per_image
-        > module.counted("digits-cpu", True, False, 8).flops_per_image
-    )
+    assert cost("digits-cpu", checkpointing=True).flops_per_image > cost("digits-cpu").flops_per_image
 
 
 def test_the_weights_of_the_papers_network():
-    weights = module.counted("cifar10", True, False, 8).memory.weights
-    assert weights == 4 * 35_746_307
+    assert of(preset="cifar10").parts["weights"] == 4 * 35_746_307
 
 
 # ---------------------------------------------------------------- the picture and the line
@@ -107,11 +107,14 @@ def test_each_control_redraws_the_picture_and_the_numbers(drawing, change):
 
 
 def test_bars_are_the_memory_and_the_hours(drawing):
-    left, right = drawing.figure(**START).axes
-    drawn = sum(bar.get_width() for bar in left.patches[:5])
-    assert drawn == pytest.approx(of().memory / 1e9)
-    assert right.patches[3].get_width() == pytest.approx(of(T4).hours)
-    strokes = [line.get_xdata()[0] for line in left.lines]
+    drawing.draw(**START)
+    for row, gpu in zip(drawing.rows, planner.GPUS, strict=True):
+        ends = [bar.get_x() + bar.get_width() for bar in row.parts.values()]
+        assert ends == sorted(ends) and ends[-1] == pytest.approx(of(gpu).memory / 1e9)
+        assert row.hours.get_width() == pytest.approx(max(of(gpu).hours, module.LEAST))
+        assert row.memory.get_text() == f"{of(gpu).memory / 1e6:.3g} MB"
+        assert {name.get_fontweight() for name in row.names} == {"bold" if gpu is H100 else "normal"}
+    strokes = [line.get_xdata()[0] for line in drawing.figure.axes[0].lines]
     assert strokes == [80, 80, 24, 16]
 
 
@@ -129,8 +132,9 @@ def test_what_does_not_fit_is_said_and_drawn(drawing, monkeypatch):
     monkeypatch.setattr(planner, "GPUS", (H100, small))
     assert "does NOT fit" in text(drawing, START | {"gpu": "T4"})
     assert "(fits)" in text(drawing, START)
-    _, right = drawing.figure(**START).axes
-    assert [note.get_text() for note in right.texts][1] == "too small"
+    two = module.PlannerPicture()
+    two.draw(**START)
+    assert [row.time.get_text() == "too small" for row in two.rows] == [False, True]
 
 
 def test_every_control_reaches_the_picture():
