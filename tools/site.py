@@ -41,8 +41,10 @@ MATHJAX = (
     "jax/output/HTML-CSS",
 )
 
-STILL = """<figure class="ddpm-still"><figcaption><em>A still picture: its controls need a running notebook.</em> {numbers}
-</figcaption><img src="data:image/png;base64,{picture}" alt="{numbers}"></figure>"""
+STILL = """<figure class="ddpm-still">
+<figcaption><em>A still picture: its controls need a running notebook.</em> {numbers}</figcaption>
+<img src="data:image/png;base64,{picture}" alt="{numbers}">
+</figure>"""
 
 
 def copy(source: Path, target: Path) -> None:
