@@ -147,7 +147,6 @@ def tiled(batch: Tensor, columns: int, zoom: int) -> Image.Image:
     pixels = torch.cat([pixels, pixels.new_full((missing, *pixels.shape[1:]), GAP)])
     n, channels, height, width = pixels.shape
     grid = pixels.reshape(n // columns, columns, channels, height, width).permute(0, 3, 1, 4, 2)
-    array = (
-        grid.reshape(n // columns * height, columns * width, channels).numpy()[:-1, :-1].repeat(zoom, 0).repeat(zoom, 1)
-    )
+    array = grid.reshape(n // columns * height, columns * width, channels)[:-1, :-1].numpy()
+    array = array.repeat(zoom, 0).repeat(zoom, 1)
     return Image.fromarray(array.squeeze(2) if channels == 1 else array)

@@ -67,9 +67,8 @@ def show_stills(path: Path) -> None:
     for output in (output for cell in notebook["cells"] for output in cell.get("outputs", ())):
         numbers = output.get("metadata", {}).get("image/png", {}).get("alt")
         if numbers:
-            output["data"] = {
-                "text/html": STILL.format(numbers=html.escape(numbers), picture=output["data"]["image/png"])
-            }
+            picture = output["data"]["image/png"].strip()
+            output["data"] = {"text/html": STILL.format(numbers=html.escape(numbers), picture=picture)}
     path.write_text(json.dumps(notebook), encoding="utf-8")
 
 
