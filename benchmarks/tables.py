@@ -57,13 +57,21 @@ def _train_size(size: str, found: Result) -> str:
         seconds, share, faster = row["seconds"], row["share of peak"], row["ours is faster"]
         measured = (f"{seconds:.2f}", f"{n / seconds:.1f}", f"{row['rate'] / 1e9:.0f}", f"{share:.0%}")
         lines.append((row["project"], row["way"], *measured, f"{faster:.2f}"))
-    head = ("project", "how", "s a step", "images a second", "GFLOP/s", "of the bfloat16 peak", "ours is faster, times")
+    head = (
+        "project",
+        "how",
+        "seconds a step",
+        "images a second",
+        "GFLOP/s",
+        "of the bfloat16 peak",
+        "ours is faster, times",
+    )
     return f"{size}, batch {n}:\n\n" + markdown(head, lines, 2)
 
 
 def gpu_step(result: Result) -> str:
     """A row a way, and beside it what the planner says without a GPU."""
-    head = ("a step", "images a second", "planned", "ms", "of the peak", "MB", "planned")
+    head = ("a step", "images a second", "as planned", "ms", "of the peak", "MB", "MB as planned")
     keys = ("images_per_second", "planned_images_per_second", "ms_per_step", "utilisation", "MB", "planned_MB")
     rows = [(row["way"], *(_cell(key, row.get(key)) for key in keys)) for row in result["rows"]]
     return markdown(head, rows)

@@ -23,6 +23,7 @@ from ddpm_edu.schedules import Schedule
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 DPI = 80
+GAP = 160  # the grey level between images
 
 
 class Picture(Figure):
@@ -140,11 +141,12 @@ def between(
 
 
 def tiled(batch: Tensor, columns: int, zoom: int) -> Image.Image:
-    """A grid of images with a white gap of one magnified pixel between them."""
-    pixels = torch.nn.functional.pad(to_uint8(batch.float()), (0, 1, 0, 1), value=255)
+    """A grid of images with a grey gap of one magnified pixel between them: white would run into white images."""
+    pixels = torch.nn.functional.pad(to_uint8(batch.float()), (0, 1, 0, 1), value=GAP)
     missing = -len(pixels) % columns
-    pixels = torch.cat([pixels, pixels.new_full((missing, *pixels.shape[1:]), 255)])
+    pixels = torch.cat([pixels, pixels.new_full((missing, *pixels.shape[1:]), GAP)])
     n, channels, height, width = pixels.shape
     grid = pixels.reshape(n // columns, columns, channels, height, width).permute(0, 3, 1, 4, 2)
-    array = grid.reshape(n // columns * height, columns * width, channels).numpy().repeat(zoom, 0).repeat(zoom, 1)
+    array = grid.reshape(n // columns * height, columns * width, channels)[:-1, :-1].numpy()
+    array = array.repeat(zoom, 0).repeat(zoom, 1)
     return Image.fromarray(array.squeeze(2) if channels == 1 else array)

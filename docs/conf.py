@@ -27,6 +27,8 @@ myst_heading_slug_func = "tools.lessons.heading_anchor"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
+autodoc_default_options = {"no-value": True}  # some constants are as long as a page
+python_maximum_signature_line_length = 80  # beyond it, a parameter a line
 add_module_names = False
 
 # MathJax 2.7 comes from the Python package jupyter-server-mathjax, so that the site needs neither a CDN nor npm
@@ -93,12 +95,24 @@ def _short_types(_app: Any, page: Any, _name: str) -> None:
 
 
 def _skipped(_app: Any, _what: str, name: str, thing: Any, _skip: bool, _options: Any) -> bool | None:
-    """matplotlib writes a method ``set`` into every class of figures, with markup of its own."""
+    """What Python and matplotlib write into classes by themselves: fields of tuples (they stand in the signature), and
+    a method ``set`` with markup of its own.
+    """
+    if str(getattr(thing, "__doc__", "")).startswith("Alias for field number"):
+        return True
     return True if getattr(thing, "__module__", "").startswith("matplotlib") and name == "set" else None
+
+
+def _signature(_app: Any, what: str, _name: str, thing: Any, _options: Any, signature: str, returns: str) -> Any:
+    """A class without an ``__init__`` of its own is not called by the reader: a protocol, a widget, a figure."""
+    makes = {"__init__", "__new__"} & set(vars(thing)) if what == "class" else {"itself"}
+    anything = re.fullmatch(r"\(\*args(: [\w.]+)?, \*\*kwargs(: [\w.]+)?\)", signature or "")
+    return None if makes and not anything else ("", None)
 
 
 def setup(app: Any) -> None:
     """What Sphinx asks for."""
     app.connect("autodoc-process-docstring", _docstring)
     app.connect("autodoc-skip-member", _skipped)
+    app.connect("autodoc-process-signature", _signature)
     app.connect("doctree-resolved", _short_types)

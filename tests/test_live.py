@@ -86,7 +86,7 @@ def test_the_picture_shows_the_log(folder):
     picture = live.plot(folder)
     loss, quarters, lr, speed = (curves(ax) for ax in picture.axes)
     steps = [10.0, 20.0, 30.0, 40.0, 50.0]
-    assert loss["each line"] == (steps, LOSSES)
+    assert loss["each log line"] == (steps, LOSSES)
     assert lr["lr"] == (steps, pytest.approx([1e-3 * step for step in steps]))
     (found,) = speed.values()
     assert found == (steps, [100.0 + step for step in steps])
@@ -121,7 +121,7 @@ def test_of_a_repeated_step_the_last_counts(folder):
     """A killed run goes on from its checkpoint and does some steps again."""
     with (folder / "log.jsonl").open("a") as file:
         file.write(line(40, 0.3) + '{"kind": "loss", "st')
-    steps, losses = curves(live.plot(folder).axes[0])["each line"]
+    steps, losses = curves(live.plot(folder).axes[0])["each log line"]
     assert steps == [10.0, 20.0, 30.0, 40.0, 50.0]
     assert losses == [0.9, 0.5, 0.4, 0.3, 0.2]
 
@@ -212,7 +212,7 @@ def test_looking_changes_nothing(tmp_path):
     training.train(CONFIG, tmp_path / "seen", device="cpu", progress=False, watch=watch)
     training.train(CONFIG, tmp_path / "alone", device="cpu", progress=False)
     assert len(shown.pictures) == 1 + CONFIG.steps
-    steps, losses = curves(shown.pictures[-1].axes[0])["each line"]
+    steps, losses = curves(shown.pictures[-1].axes[0])["each log line"]
     assert steps == [2.0, 4.0, 6.0]
     assert losses == [event["loss"] for event in read_log(tmp_path / "seen" / "log.jsonl")]
     seen, alone = (models.load(tmp_path / name / "weights.safetensors")[0].state_dict() for name in ("seen", "alone"))

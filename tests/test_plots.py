@@ -70,6 +70,7 @@ def test_tiles_stand_in_their_places_and_in_their_colours():
     batch = torch.zeros(3, 3, 1, 2) - 1
     batch[1, 0, 0, 1] = 1.0  # the second image's right pixel is red
     tiles = np.asarray(plots.tiled(batch, columns=2, zoom=2))
-    assert tiles.shape == (8, 12, 3), "two rows of 1 + 1 pixels, twice as large"
-    assert tiles[0, ::2].tolist() == [[0, 0, 0], [0, 0, 0], [255] * 3, [0, 0, 0], [255, 0, 0], [255] * 3]
-    assert (tiles[2:4] == 255).all() and (tiles[4:6, 6:] == 255).all(), "white gaps, and nothing in the fourth place"
+    assert tiles.shape == (6, 10, 3), "two rows of one pixel and a gap between, twice as large"
+    gap = [plots.GAP] * 3
+    assert tiles[0, ::2].tolist() == [[0, 0, 0], [0, 0, 0], gap, [0, 0, 0], [255, 0, 0]]
+    assert (tiles[2:4] == plots.GAP).all() and (tiles[4:, 6:] == plots.GAP).all(), "nothing in the fourth place"

@@ -51,7 +51,7 @@ names it or the wrong number stands beside the right one. What it prints was pri
 lines under *Fix*, where there are some, mend the cell (`-` goes, `+` comes); a test runs every cell as it stands and
 as it is mended.
 
-*Written by `python -m tools.errors` from the files in [errors/](errors/): change those.*
+<!-- Written by python -m tools.errors from the files in errors/: change those. -->
 
 ## Find what you see
 

@@ -117,4 +117,5 @@ def clean_outputs(cell: NotebookNode) -> None:
         if "image/png" in data:
             data["image/png"] = base64.b64encode(strip_png(base64.b64decode(data["image/png"]))).decode() + "\n"
         if output.get("output_type") in ("display_data", "execute_result"):
-            output["metadata"] = {}
+            alt = output["metadata"].get("image/png", {}).get("alt")
+            output["metadata"] = {"image/png": {"alt": alt}} if alt else {}

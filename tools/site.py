@@ -8,6 +8,8 @@ notebook that leads somewhere here leads somewhere there.
 """
 
 import argparse
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -39,6 +41,11 @@ MATHJAX = (
     "jax/output/HTML-CSS",
 )
 
+STILL = """<figure class="ddpm-still">
+<figcaption><em>A still picture: its controls need a running notebook.</em> {numbers}</figcaption>
+<img src="data:image/png;base64,{picture}" alt="{numbers}">
+</figure>"""
+
 
 def copy(source: Path, target: Path) -> None:
     """Copy a file or folder to ``target``, with the folders above it; caches, hidden and built files stay behind."""
@@ -54,6 +61,17 @@ def unlink_folders(text: str) -> str:
     return re.sub(r"\[([^\]]+)\]\((?![a-z]+:)[^)\s]*/\)", r"\1", text)
 
 
+def show_stills(path: Path) -> None:
+    """In the notebook at ``path``: a widget that needs a kernel says so, above its still picture and the numbers."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for output in (output for cell in notebook["cells"] for output in cell.get("outputs", ())):
+        numbers = output.get("metadata", {}).get("image/png", {}).get("alt")
+        if numbers:
+            picture = output["data"]["image/png"].strip()
+            output["data"] = {"text/html": STILL.format(numbers=html.escape(numbers), picture=picture)}
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+
+
 def lay_out(root: Path, folder: Path) -> None:
     """Put everything that Sphinx reads below ``folder``."""
     for name in ("conf.py", "index.md", "_static"):
@@ -62,6 +80,8 @@ def lay_out(root: Path, folder: Path) -> None:
         copy(root / name, folder / name)
     for page in folder.rglob("*.md"):
         page.write_text(unlink_folders(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in (folder / "notebooks").rglob("*.ipynb"):
+        show_stills(path)
     api.write(root / "ddpm_edu", folder / "api")
     live = folder / "_static/live"
     live.mkdir(parents=True)

@@ -54,7 +54,7 @@ class Quiz:
         """Questions with each explanation folded away under its option."""
         parts = []
         for number, question in enumerate(self.questions, 1):
-            parts.append(f"<p><strong>{number}. {_marked_up(question.text)}</strong></p>")
+            parts.append(f'<p style="margin: 1.2em 0 0.3em"><strong>{number}. {_marked_up(question.text)}</strong></p>')
             for letter, option in question.options.items():
                 verdict = "Right." if letter == question.right else "No."
                 answer = f"{verdict} {_marked_up(option.explanation)}"

@@ -1,7 +1,9 @@
-"""A run to look at, while it trains or afterwards, drawn from its log.jsonl.
+"""A run to look at, while it trains or afterwards, drawn from its log.jsonl: a picture, once, or one that moves.
 
-training.live.plot("runs/digits")                                           # a picture, once
-training.train(config, "runs/digits", watch=training.live.watch_run("runs/digits"))    # in a notebook: one that moves
+In a notebook:
+
+    training.live.plot("runs/digits")
+    training.train(config, "runs/digits", watch=training.live.watch_run("runs/digits"))
 """
 
 import math
@@ -59,18 +61,19 @@ def plot(folder: Path | str) -> plots.Picture:
         return figure
     steps = torch.tensor([line["step"] for line in lines])
     raw = _numbers(line["loss"] for line in lines)
-    loss.plot(steps, raw, color="0.75", linewidth=0.8, label="each line")
+    loss.plot(steps, raw, color="0.75", linewidth=0.8, label="each log line")
     plots.draw_curves(loss, steps, {"smoothed": smoothed(raw)}, "step", "loss")
     by_quarter = [smoothed(_numbers(line["by_quarter"][i] for line in lines)) for i in range(len(QUARTERS))]
     names = [name.removeprefix("the ").removesuffix(" of t") for name in QUARTERS]
     plots.draw_curves(quarters, steps, dict(zip(names, by_quarter, strict=True)), "step", "loss by quarter of t")
     plots.draw_curves(lr, steps, {"lr": _numbers(line["lr"] for line in lines)}, "step", "rate of learning")
     plots.draw_curves(speed, steps, {"": _numbers(line["images_per_second"] for line in lines)}, "step", "images / s")
-    loss.legend(fontsize=8)
+    for ax in (loss, quarters):
+        ax.legend(fontsize=8, loc="upper right")  # both fall
     for ax, values in ((loss, [raw]), (quarters, by_quarter)):
         _logarithmic(ax, values)
     for ax in (lr, speed):
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.1 * max(ax.dataLim.y1, 1e-9))  # all of the axis from 0, and the line within the frame
     last = raw.isfinite().nonzero()
     now = f", loss {smoothed(raw)[last[-1]].item():.4f}" if len(last) else ""
     figure.suptitle(f"{path.parent.name}, step {int(steps[-1]):,}{now}", fontsize=10)

@@ -76,7 +76,7 @@ ABOUT = {
     "cifar10-fast": "The same network in about a day on one GPU: larger batches, v-prediction, min-SNR weights.",
     "folder": "Your own images: set folder (a path) and size (pixels a side).",
 }
-"""A line on each for people: what `presets` prints."""
+"""A line on each for people: what ``presets`` prints."""
 
 
 def by_name(name: str) -> TrainConfig:

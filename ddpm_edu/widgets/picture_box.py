@@ -1,11 +1,17 @@
 """A box of controls with one picture: live with a kernel, and still a picture where none runs."""
 
 import base64
+import html
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import ipywidgets as W
 
+# ipywidgets draws the arrow of a list in black, whatever the ground
+ARROW = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 18 18'><path fill='%23ddd' d='M5 6.5h8L9 12z'/></svg>"
+STYLE = f"""<style>[data-jp-theme-light="false"] {{ --jp-widgets-dropdown-arrow: url("data:image/svg+xml,{ARROW}"); }}
+</style>"""
 NO_KERNEL = "An interactive widget: run this cell in JupyterLab and move the sliders."
 
 
@@ -40,7 +46,7 @@ class PictureBox(W.VBox):
         self.image = W.Image(format="png", layout=W.Layout(width=f"{width}px", max_width="100%"))
         self.readout = W.HTML()
         columns = W.HBox(list(self.controls.values()), layout=W.Layout(flex_flow="row wrap"))
-        super().__init__([columns, self.readout, self.image])
+        super().__init__([columns, self.readout, self.image, W.HTML(STYLE, layout=W.Layout(display="none"))])
         self.add_class(css_class)
         for control in self.controls.values():
             control.observe(self.redraw, "value")
@@ -61,14 +67,19 @@ class PictureBox(W.VBox):
         self.readout.value = f'<div class="ddpm-readout" role="status" aria-live="polite">{numbers}</div>'
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return with_still(super()._repr_mimebundle_(**kwargs), self.image.value, NO_KERNEL)
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return with_still(bundle, self.image.value, NO_KERNEL, self.readout.value)
 
 
-def with_still(bundle: Any, picture: bytes, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A widget's mime bundle with what pages without a kernel show in its place: a PNG, or else a text."""
+def with_still(bundle: Any, picture: bytes, text: str, numbers: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A widget's mime bundle with what pages without a kernel show in its place: a PNG, or else a text.
+
+    ``numbers``, HTML, say in words what the picture shows: its alternative text, kept in the metadata.
+    """
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
     stored = {"image/png": base64.b64encode(picture).decode(), "text/plain": text}
-    return {**data, **stored}, metadata
+    alt = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", numbers)).split())
+    return {**data, **stored}, {**metadata, "image/png": {"alt": alt}}
 
 
 def slider(value: int, low: int, high: int, name: str, step: int = 1) -> W.IntSlider:

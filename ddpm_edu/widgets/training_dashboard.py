@@ -203,7 +203,8 @@ class Dashboard(W.VBox):
         self.sheet.layout.display = "" if sheets else "none"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return with_still(super()._repr_mimebundle_(**kwargs), self.image.value, NO_KERNEL)
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return with_still(bundle, self.image.value, NO_KERNEL, f"{self.numbers.value} {self.readout.value}")
 
 
 def _button(name: str, icon: str, tooltip: str, press: Callable[[], None]) -> W.Button:

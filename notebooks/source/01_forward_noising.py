@@ -614,14 +614,14 @@ plots.images(shown, ["photograph", "average at T = 1000, x 5", "average at raw T
 # two, and the product of two Gaussians is a Gaussian. Its precision (one over variance) is the sum of the two
 # precisions, and its mean is the average of what the two say, weighted by precision:
 #
-# $$\frac{1}{\tilde\beta_t} = \frac{1}{1-\bar\alpha_{t-1}} + \frac{\alpha_t}{\beta_t}, \qquad
-# \tilde\mu_t = \tilde\beta_t \left(\frac{\sqrt{\bar\alpha_{t-1}}\,x_0}{1-\bar\alpha_{t-1}} + \frac{\sqrt{\alpha_t}\,x_t}{\beta_t}\right).$$
+# $$\begin{aligned}\frac{1}{\tilde\beta_t} &= \frac{1}{1-\bar\alpha_{t-1}} + \frac{\alpha_t}{\beta_t}, \\
+# \tilde\mu_t &= \tilde\beta_t \left(\frac{\sqrt{\bar\alpha_{t-1}}\,x_0}{1-\bar\alpha_{t-1}} + \frac{\sqrt{\alpha_t}\,x_t}{\beta_t}\right).\end{aligned}$$
 #
 # The papers print it multiplied out, which also covers $t = 1$, where the first precision is infinite:
 #
-# $$\tilde\beta_t = \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t, \qquad
-# \tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\,x_0 + \frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t
-# = \frac{1}{\sqrt{\alpha_t}}\left(x_t - \frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\epsilon\right).$$
+# $$\begin{aligned}\tilde\beta_t &= \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t, \\
+# \tilde\mu_t &= \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\,x_0 + \frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t \\
+# &= \frac{1}{\sqrt{\alpha_t}}\left(x_t - \frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\epsilon\right).\end{aligned}$$
 #
 # Below, each of these is computed for every $t \ge 2$ and some $x_0$ and $x_t$, and compared.
 

@@ -52,7 +52,8 @@ print(f"beta_1 = {s.beta[1]:.3f}, beta_100 = {s.beta[100]:.1f}")
 #
 # The model starts where the road ends, with pure noise, and takes T steps back. Each step is a Gaussian:
 #
-# $$p(x_T) = \mathcal N(0, I), \qquad p(x_{t-1} \mid x_t) = \mathcal N\big(\mu(x_t, t),\; S_t I\big).$$
+# $$\begin{gathered}p(x_T) = \mathcal N(0, I), \\
+# p(x_{t-1} \mid x_t) = \mathcal N\big(\mu(x_t, t),\; S_t I\big).\end{gathered}$$
 #
 # Two things have to be said about a step: its mean $\mu$ and its variance $S_t$.
 #
@@ -131,9 +132,9 @@ plots.curves(torch.arange(1, 17), named, "number of coordinates", "log p(x_0), n
 # drawn as the model would draw them, so each has to be weighted by how much more likely the model finds it than the
 # forward chain does:
 #
-# $$p(x_0) = \mathbb E_{q(x_1, \dots, x_T \mid x_0)}\,[\,w\,], \qquad
+# $$\begin{gathered}p(x_0) = \mathbb E_{q(x_1, \dots, x_T \mid x_0)}\,[\,w\,], \\
 # w = \frac{p(x_0, x_1, \dots, x_T)}{q(x_1, \dots, x_T \mid x_0)}
-#   = \frac{p(x_T)\; \prod_{t=1}^{T} p(x_{t-1} \mid x_t)}{\prod_{t=1}^{T} q(x_t \mid x_{t-1})}.$$
+#   = \frac{p(x_T)\; \prod_{t=1}^{T} p(x_{t-1} \mid x_t)}{\prod_{t=1}^{T} q(x_t \mid x_{t-1})}.\end{gathered}$$
 #
 # Why this is the same number: to average $w$ over $q$ means to integrate $q \cdot w$, and $q$ cancels. What is left is
 # the integral of $p(x_0, \dots, x_T)$ over all paths: $p(x_0)$.
@@ -186,8 +187,9 @@ print(f"average of log w:           {log_w.mean():.1f}")
 # The logarithm curves downwards, so the logarithm of an average is never less than the average of the logarithms (the
 # [primer](90_primer.ipynb) draws it):
 #
-# $$\log p(x_0) = \log \mathbb E[w] \;\ge\; \mathbb E[\log w], \qquad\text{so}\qquad
-# -\log p(x_0) \;\le\; L := \mathbb E_q[-\log w].$$
+# $$\begin{gathered}\log p(x_0) = \log \mathbb E[w] \;\ge\; \mathbb E[\log w], \\
+# \text{so}\quad
+# -\log p(x_0) \;\le\; L := \mathbb E_q[-\log w].\end{gathered}$$
 #
 # $L$ is **the bound**: *evidence lower bound* (ELBO) is its usual name, for $-L$. The two sides are equal if $w$ is the
 # same on all paths, and the more $\log w$ spreads, the wider the gap. In between lie averages over a few paths:
@@ -221,8 +223,8 @@ figure
 #
 # **Line 1**, from the definition, with the first step apart from the others:
 #
-# $$\log w = \log p(x_T) + \log p(x_0\mid x_1) - \log q(x_1\mid x_0)
-#   + \sum_{t=2}^{T} \big[\log p(x_{t-1}\mid x_t) - \log q(x_t\mid x_{t-1})\big].$$
+# $$\begin{aligned}\log w =\;& \log p(x_T) + \log p(x_0\mid x_1) - \log q(x_1\mid x_0) \\
+#   &+ \sum_{t=2}^{T} \big[\log p(x_{t-1}\mid x_t) - \log q(x_t\mid x_{t-1})\big].\end{aligned}$$
 
 # %%
 steps = range(2, s.T + 1)
@@ -283,9 +285,9 @@ same("log w", log_w, "line 4", end + middle.sum(0) + last)
 # $\operatorname{KL}(q \,\|\, p) = \mathbb E_q[\log q - \log p]$: how much it costs to believe in $p$ where $q$ is true.
 # It is never negative, and 0 only if the two are the same. With it,
 #
-# $$\boxed{\;L = \underbrace{\operatorname{KL}\big(q(x_T\mid x_0)\,\|\,p(x_T)\big)}_{L_T}
-#  + \sum_{t=2}^{T} \underbrace{\mathbb E_q \operatorname{KL}\big(q(x_{t-1}\mid x_t,x_0)\,\|\,p(x_{t-1}\mid x_t)\big)}_{L_{t-1}}
-#  + \underbrace{\mathbb E_q\big[-\log p(x_0\mid x_1)\big]}_{L_0}\;}$$
+# $$\boxed{\begin{aligned}L =\;& \underbrace{\operatorname{KL}\big(q(x_T\mid x_0)\,\|\,p(x_T)\big)}_{L_T} \\
+#  &+ \sum_{t=2}^{T} \underbrace{\mathbb E_q \operatorname{KL}\big(q(x_{t-1}\mid x_t,x_0)\,\|\,p(x_{t-1}\mid x_t)\big)}_{L_{t-1}} \\
+#  &+ \underbrace{\mathbb E_q\big[-\log p(x_0\mid x_1)\big]}_{L_0}\end{aligned}}$$
 #
 # (DDPM, equation 5.) Every divergence in it is between two Gaussians, so it is a formula, and no draw of $x_{t-1}$ is
 # needed. For two Gaussians with means $m_a, m_b$ and variances $a, b$, in one dimension:
@@ -379,8 +381,8 @@ prior_term = or_library(prior_term, elbo.prior_term)
 # $q(x_{t-1}\mid x_t, x_0)$ has mean $\tilde\mu_t(x_t, x_0)$ and variance $\tilde\beta_t$. The model's step has mean
 # $\tilde\mu_t(x_t, \hat x_0)$ and variance $S_t$. So the two means differ only in the guess, and $x_t$ drops out:
 #
-# $$\tilde\mu_t(x_t, x_0) - \tilde\mu_t(x_t, \hat x_0) = c_t\,(x_0 - \hat x_0), \qquad
-# c_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}.$$
+# $$\begin{gathered}\tilde\mu_t(x_t, x_0) - \tilde\mu_t(x_t, \hat x_0) = c_t\,(x_0 - \hat x_0), \\
+# c_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}.\end{gathered}$$
 #
 # **What the model pays for in a step is a wrong guess of $x_0$, scaled by $c_t$, and a wrong width.**
 
@@ -861,7 +863,8 @@ plots.images(torch.cat(list(samples.values())), titles, 10, size=0.9)
 # Given $x_t$, the step back has two sources of doubt. Were $x_0$ known, $\tilde\beta_t$ would remain. It is not known:
 # the guess is off by $x_0 - \hat x_0$, which moves the mean by $c_t$ times that. The variances add:
 #
-# $$\sigma_t^{*2} = \tilde\beta_t + c_t^2\; \mathbb E\big[(x_0 - \hat x_0)^2\big], \qquad c_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}.$$
+# $$\begin{gathered}\sigma_t^{*2} = \tilde\beta_t + c_t^2\; \mathbb E\big[(x_0 - \hat x_0)^2\big], \\
+# c_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}.\end{gathered}$$
 #
 # What training measures is the error of the *noise* that goes with the guess, $\hat\epsilon$, with
 # $x_t = \sqrt{\bar\alpha_t}\,\hat x_0 + \sqrt{1-\bar\alpha_t}\,\hat\epsilon$. As $x_t$ is given, the two errors are

@@ -240,7 +240,8 @@ same("4. mu~ - mu", gap,
 # %% [markdown]
 # Step 4 into step 1, and the bound's term has become an error of the noise, with a weight $w_t$:
 #
-# $$L_{t-1} = w_t\,\|\epsilon - \hat\epsilon\|^2, \qquad w_t = \frac{\beta_t^2}{2\sigma_t^2\,\alpha_t\,(1-\bar\alpha_t)} .$$
+# $$\begin{gathered}L_{t-1} = w_t\,\|\epsilon - \hat\epsilon\|^2, \\
+# w_t = \frac{\beta_t^2}{2\sigma_t^2\,\alpha_t\,(1-\bar\alpha_t)} .\end{gathered}$$
 #
 # With another $\sigma_t^2$ a constant comes on top, which no training changes, and $w_t$ keeps its form. (At $t = 1$ the bound
 # has its reconstruction term in the place of a KL; with a Gaussian density for it, the same formula gives its weight.)
@@ -547,7 +548,8 @@ plots.curves(times, named, "t", "mean squared error of eps", log=True)
 # (and a sign). For $v$ insert step 3 into its definition: the error is $-(x_0-\hat x_0)$ times
 # $\bar\alpha_t/\sqrt{1-\bar\alpha_t} + \sqrt{1-\bar\alpha_t} = 1/\sqrt{1-\bar\alpha_t} = \sqrt{1+\mathrm{SNR}_t}$. In squares:
 #
-# $$\|\epsilon-\hat\epsilon\|^2 = \mathrm{SNR}_t\,\|x_0-\hat x_0\|^2, \qquad \|v-\hat v\|^2 = (1+\mathrm{SNR}_t)\,\|x_0-\hat x_0\|^2 .$$
+# $$\begin{gathered}\|\epsilon-\hat\epsilon\|^2 = \mathrm{SNR}_t\,\|x_0-\hat x_0\|^2, \\
+# \|v-\hat v\|^2 = (1+\mathrm{SNR}_t)\,\|x_0-\hat x_0\|^2 .\end{gathered}$$
 #
 # Let us see both on the trained network, with its real errors, at every t that we looked at:
 
@@ -646,7 +648,9 @@ shown = {name: table[1:] * error / (table[1:] * error).mean() for name, table in
 for name, loss in shown.items():
     quarters = [f"{100 * q.sum() / s.T:3.0f}%" for q in loss.split(250)]
     print(f"{name:20s} share of the loss by quarter of t: {' '.join(quarters)}")
-plots.curves(torch.arange(1, s.T + 1), shown, "t", "contribution / mean", log=True)
+figure = plots.curves(torch.arange(1, s.T + 1), shown, "t", "contribution / mean", log=True)
+figure.axes[0].legend(fontsize=8, loc="lower center")
+figure
 
 # %% [markdown]
 # *What to see: from the bound, whose loss comes almost all from the first quarter, to the weight 1 on $x_0$, which hardly counts
@@ -932,7 +936,7 @@ figure
 #
 # The network of the published step answers its own question well: noise between 0 and 1 has mean 1/2 and variance 1/12, so who
 # always says 1/2 has a loss of 0.08. The sampler asks another one, beginning with Gaussian noise. The second bug does not show
-# here: of a thousand times nobody misses one. Of the five of the check's chain it is a fifth, and the one that sampling begins with.
+# here: of a thousand times nobody misses one. In the check's chain of five steps it is one time in five, and the one that sampling begins with.
 
 # %% [markdown]
 # ## Five questions

@@ -411,8 +411,8 @@ with torch.no_grad():
 # The network must know $t$: how much of what it sees is noise. A single number between 1 and 1000 is hard to use for a network
 # whose inputs are all of size 1. DDPM makes a row of waves from it, fast ones and slow ones:
 #
-# $$\big(\sin\omega_0 t, \dots, \sin\omega_{d/2-1} t,\ \cos\omega_0 t, \dots, \cos\omega_{d/2-1} t\big), \qquad
-# \omega_k = 10000^{-k/(d/2-1)} .$$
+# $$\begin{gathered}\big(\sin\omega_0 t, \dots, \sin\omega_{d/2-1} t,\ \cos\omega_0 t, \dots, \cos\omega_{d/2-1} t\big), \\
+# \omega_k = 10000^{-k/(d/2-1)} .\end{gathered}$$
 #
 # The fast ones tell neighbours apart, the slow ones early from late, as the second hand and the hour hand of a clock do. (The very slowest
 # hardly move in 1000 steps: the 10000 was made for the places of words in a text, Vaswani et al., 2017.)
@@ -493,9 +493,9 @@ print("t = 800, told 25: worse than saying nothing (1.0):", bool(table[5, 0] > 1
 figure, (ax,) = plots.picture(5.5, 3.6)
 ax.imshow(table.log10(), cmap="cividis", vmin=-3)
 for i, j in torch.cartesian_prod(*[torch.arange(len(times))] * 2).tolist():
-    small = table[i, j] < 0.005
-    ax.text(j, i, "<0.005" if small else f"{table[i, j]:.2f}", ha="center", va="center", fontsize=8,
-            color="white" if small else "black")
+    error = table[i, j].item()
+    ax.text(j, i, "<0.005" if error < 0.005 else f"{error:.2f}", ha="center", va="center", fontsize=8,
+            color="white" if error < 0.1 else "black")
 ax.set(xticks=range(len(times)), xticklabels=times, yticks=range(len(times)), yticklabels=times)
 ax.set(xlabel="t it was told", ylabel="true t", title="mean squared error of the noise")
 figure
@@ -692,7 +692,8 @@ figure, axes = plots.picture(11, 2.5, 2, 10)
 for i, (above, below) in enumerate(zip(axes[:10], axes[10:], strict=True)):
     above.imshow(x_t[i, 0], cmap="gray", vmin=-1.5, vmax=1.5)
     below.imshow(looks[i, query].view(7, 7), cmap="cividis", vmin=0)
-    below.plot(3, 3, "s", markersize=9, markerfacecolor="none", markeredgecolor=plots.COLOURS[4])
+    below.plot(3, 3, "s", markersize=10, markerfacecolor="none", markeredgecolor="black", markeredgewidth=3.5)
+    below.plot(3, 3, "s", markersize=10, markerfacecolor="none", markeredgecolor=plots.COLOURS[1], markeredgewidth=2)
     above.set_axis_off(), below.set_axis_off()
 near = looks[:, query].view(10, 7, 7)[:, 2:5, 2:5].sum((1, 2))
 print(f"below: {looks.shape[-1]} weights of the pixel in the middle, dark: 0; share on the 3 x 3 pixels around it:")
@@ -700,8 +701,8 @@ print(" ".join(f"{share:.1f}" for share in near))
 figure
 
 # %% [markdown]
-# *What to see: the middle looks at the garment that it is part of, and hardly at the ground: up and down a dress, along a shoe. The most it takes from a few bright spots, often not its nearest
-# neighbours. (Each panel has a scale of its own.)* Pixels of one garment are alike, so together they say better how bright each should be. (So it is with this head of this network;
+# *What to see: the middle looks at the garment that it is part of, and hardly at the ground: up and down a dress, along a shoe. A few bright spots give it the most; in three of the ten they are mostly not its
+# nearest neighbours. (Each panel has a scale of its own.)* Pixels of one garment are alike, so together they say better how bright each should be. (So it is with this head of this network;
 # another training may find another use for it.)
 #
 # ### What it costs

@@ -60,7 +60,8 @@ print(f"{len(images)} digits; at the end of the chain they are multiplied by sqr
 # For a finite set of images it exists in closed form (notebook 03 used it too, as `FiniteDataset`). If $x_0$ is one of $n$ training images, each as likely, then given $x_t$ each has a
 # probability, and the best guess is the average of all of them, weighted by it:
 #
-# $$\hat x_0(x_t) = \sum_i p_i\, x^{(i)}, \qquad p_i \propto \exp\Big(-\frac{|x_t - \sqrt{\bar\alpha_t}\,x^{(i)}|^2}{2(1-\bar\alpha_t)}\Big) .$$
+# $$\begin{gathered}\hat x_0(x_t) = \sum_i p_i\, x^{(i)}, \\
+# p_i \propto \exp\Big(-\frac{|x_t - \sqrt{\bar\alpha_t}\,x^{(i)}|^2}{2(1-\bar\alpha_t)}\Big) .\end{gathered}$$
 #
 # No network, no training. Here is DDPM's sampler with this denoiser, all 1000 steps:
 
@@ -168,8 +169,8 @@ for steps in (10, 600):
 #
 # Notebook 01 had the step back when $x_0$ is known, from $t$ to $t-1$:
 #
-# $$q(x_{t-1} \mid x_t, x_0):\quad \text{mean}\ \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\,x_0 + \frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t,
-# \qquad \text{variance}\ \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t .$$
+# $$\begin{gathered}q(x_{t-1} \mid x_t, x_0):\quad \text{mean}\ \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\,x_0 + \frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t, \\
+# \text{variance}\ \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t .\end{gathered}$$
 #
 # Its derivation used two things: how noisy $x_{t-1}$ is, and that $x_t$ is made of it by one Gaussian step, with $\alpha_t$ and $\beta_t = 1 - \alpha_t$. Many Gaussian steps in
 # a row are one large Gaussian step. So the same formula holds for any $s < t$, if each of its symbols is replaced by what it is for this pair.
@@ -265,7 +266,7 @@ shown = [seen[i]["x"][4:5] for i in moments] + [seen[i]["denoised"].x0[4:5] for 
 plots.images(torch.cat(shown), columns=9, size=0.9)
 
 # %% [markdown]
-# *What to see: $x_s$ above and $\hat x_0$ below. The very first guess is mostly error (its size is the subject of "Why $\hat x_0$ is clipped"). Then comes a blurred average; between
+# *What to see: $x_s$ above and $\hat x_0$ below. The very first guess is mostly error (its size is the subject of "Why x0-hat is clipped"). Then comes a blurred average; between
 # $t = 600$ and 400 it has decided on a shape, long before $x_s$ itself shows anything, and the rest of the walk sharpens it.*
 
 # %% [markdown]
@@ -317,7 +318,7 @@ for steps in (1000, 50, 20, 10):
     print(f"{steps:4d} steps: the last goes from t = {t:3d} to 0, sqrt(beta) = {(1 - s.alpha_bar[t]).sqrt():.2f}")
 
 # %% [markdown]
-# ## Why $\hat x_0$ is clipped
+# ## Why x0-hat is clipped
 #
 # Of all lines in DDPM's code, this one is asked about most often: after each call of the network, $\hat x_0$ is clipped to $[-1, 1]$. The network
 # predicts noise, and
@@ -583,7 +584,8 @@ widgets.playground("moons")
 # step's time $r$ to $\hat x_0(t)$ now. **DPM-Solver++(2M)** (Lu et al. 2022) draws the straight line through the two and takes its value half a step
 # on, which is its mean over the step. On the axis where it is nearly straight, $\lambda = \log(\sqrt{\bar\alpha}/\sqrt{1-\bar\alpha})$, half the log SNR:
 #
-# $$D = \Big(1 + \frac{1}{2q}\Big)\hat x_0(t) - \frac{1}{2q}\,\hat x_0(r), \qquad q = \frac{\lambda_t - \lambda_r}{\lambda_s - \lambda_t},$$
+# $$\begin{gathered}D = \Big(1 + \frac{1}{2q}\Big)\hat x_0(t) - \frac{1}{2q}\,\hat x_0(r), \\
+# q = \frac{\lambda_t - \lambda_r}{\lambda_s - \lambda_t},\end{gathered}$$
 #
 # and makes DDIM's step with $D$ in the place of $\hat x_0$ (and the $\hat\epsilon$ that goes with it). No further call of the network: it only remembers.
 #
@@ -751,7 +753,8 @@ for name, sweep in (("equal steps", {"sweep": "steps"}), ("EDM's list", {"sweep"
 # DDIM makes one image of each $x_T$. So images between two images can be had from noises between two noises. But which are between? Noise in $d$ dimensions has a length
 # near $\sqrt d$. Half-way on the straight line between two such vectors the length is only $\sqrt{d/2}$: that is no noise that the network has ever seen. *Slerp* goes along the sphere:
 #
-# $$\text{slerp}(a, b; f) = \frac{\sin((1-f)\theta)\,a + \sin(f\theta)\,b}{\sin\theta}, \qquad \theta = \text{angle between } a \text{ and } b .$$
+# $$\begin{gathered}\text{slerp}(a, b; f) = \frac{\sin((1-f)\theta)\,a + \sin(f\theta)\,b}{\sin\theta}, \\
+# \theta = \text{angle between } a \text{ and } b .\end{gathered}$$
 #
 # Here with the clothes network of notebook 04, whose images have 784 pixels. Its file says which schedule it was trained on, and that it answers with $v$ (notebook 03); whoever samples from it has to go
 # by that:

@@ -361,7 +361,8 @@ for steps in (500, 2_000, 20_000, 800_000):
 # %% [markdown]
 # **After 2,000 steps 82 % of the average are the random weights that the training began with.** The loss of the network looks fine, and the samples are noise. The way out is a warm-up: while there are few weights, average over few of them,
 #
-# $$d_n = \min\Big(d, \frac{1+n}{10+n}\Big), \qquad n = 1, 2, \ldots\ \text{the number of the update.}$$
+# $$\begin{gathered}d_n = \min\Big(d, \frac{1+n}{10+n}\Big), \\
+# n = 1, 2, \ldots\ \text{the number of the update.}\end{gathered}$$
 #
 # ### Exercise 7.4: an average that warms up
 #
@@ -794,7 +795,8 @@ print(f"images a second: the plan said {plan.images_per_second:,.0f}, the traini
 from ddpm_edu.training.interruptions import StopRequest
 
 stop = StopRequest()
-report = training.train(config, work / "with buttons", progress=False, stop=stop, watch=lambda run: run.step == 100 and stop.ask())
+report = training.train(config, work / "with buttons", progress=False, stop=stop,
+                        watch=lambda run: run.step == 100 and stop.ask())
 print(f"stopped after step {report.step}; Continue trains the rest of the {config.steps:,} steps")
 widgets.training_dashboard(config, work / "with buttons")
 
@@ -826,7 +828,9 @@ if followers and not on_gpu:
 chain, (t, noise) = schedules.by_name(*own.about["schedule"].values()), draw(9, 0, len(images), (1, 8, 8), 1000, 0, 1)
 for name, net in ({} if on_gpu else rows).items():
     with torch.no_grad():
-        loss = losses.simple(lambda x, t, net=net: net(x, t, labels=digits.labels), chain, images, t, noise, own.about["predicts"]).mean()
+        def predict(x, t, net=net):
+            return net(x, t, labels=digits.labels)
+        loss = losses.simple(predict, chain, images, t, noise, own.about["predicts"]).mean()
     made = samples_of(net, own.about, 100)
     found[name] = (loss.item(), read_right(made), made)
     print(f"{name:20s} loss {loss:.4f}, read as asked {found[name][1]:4.0%}")
@@ -890,7 +894,7 @@ else:
 # | DDPM, the bound $L$ (the same) | 800,000 x 128 | 13.51 | 7.67 ± 0.13 |
 # | the same weights, DDIM with 50 steps (Song et al. 2021, Table 1) | | 4.67 | |
 # | EDM, unconditional (Karras et al. 2022, Table 2) | another network | 1.97 | |
-# | **this package, preset `cifar10`** | 800,000 x 128 | *not measured: it takes days of a GPU* | |
+# | **this package, preset `cifar10`** | 800,000 x 128 | *not measured: hours to days of a GPU* | |
 #
 # Ten thousand samples and 50 steps give a larger FID than 50,000 and 1,000: notebook 06 says by how much. Compare like with like. Where a run of your own falls short, look first at the average (is it in the trap?), the flips, the dropout, the sampler's variance and number of steps.
 #
@@ -958,7 +962,7 @@ for row in on_h200["rows"]:
 
 # %% [markdown]
 # *What to see: the memory of plain training is right to a few percent, its speed is not.* That machine was a virtual one, whose host took 60 to 80 ms to start the operations of one
-# pass (each of four parts as long as a whole batch): ten times what is assumed. With 512 images a step the GPU had something to do, and came near the plan. The compiler fuses operations and keeps less. So plan
+# pass (each of four parts as long as a whole batch): ten times what is assumed. With 512 images a step the GPU had something to do, and reached 78% of the plan. The compiler fuses operations and keeps less. So plan
 # memory beforehand, and measure speed on the machine itself, in its first minute.
 #
 # What would each technique change? Of the A100, a step of 128 images; the processes' time is without what they send each other:
@@ -1009,14 +1013,21 @@ planner_widget
 # Kubernetes, a Job whose pods are started again when they fail (with one pod; for several, Kubeflow's TrainJob sets torchrun's variables):
 #
 # ```yaml
-# spec: {backoffLimit: 100, template: {spec: {restartPolicy: OnFailure, containers: [{
-#   command: [torchrun, --standalone, --nproc-per-node, "8", -m, ddpm_edu, train, cifar10, --out, /runs/cifar10]}]}}}
+# spec:
+#   backoffLimit: 100
+#   template:
+#     spec:
+#       restartPolicy: OnFailure
+#       containers:
+#         - command: [torchrun, --standalone, --nproc-per-node, "8",
+#                     -m, ddpm_edu, train, cifar10, --out, /runs/cifar10]
 # ```
 #
 # SkyPilot, on machines that are cheap because they may be taken away, with a bucket for the folder:
 #
 # ```bash
-# sky jobs launch --use-spot train.yaml     # run: torchrun --standalone --nproc-per-node 8 -m ddpm_edu train cifar10 --out /bucket/cifar10
+# sky jobs launch --use-spot train.yaml
+# # in train.yaml, run: torchrun --standalone --nproc-per-node 8 -m ddpm_edu train cifar10 --out /bucket/cifar10
 # ```
 #
 # (These lines have not been run here: there is no cluster. What they rest on, that the same command goes on after SIGTERM and after SIGKILL, by one process and by two, is tested. Between processes there is no password: a trusted network only.)

@@ -47,8 +47,8 @@ print(f"mean 0.5, variance 2: the density integrates to {torch.trapezoid(density
 #
 # A Gaussian (or normal distribution) $\mathcal N(m, v)$ has the density
 #
-# $$p(x) = \frac{1}{\sqrt{2\pi v}}\, \exp\!\left(-\frac{(x-m)^2}{2v}\right), \qquad
-# \log p(x) = -\frac{(x-m)^2}{2v} - \tfrac12 \log(2\pi v).$$
+# $$\begin{gathered}p(x) = \frac{1}{\sqrt{2\pi v}}\, \exp\!\left(-\frac{(x-m)^2}{2v}\right), \\
+# \log p(x) = -\frac{(x-m)^2}{2v} - \tfrac12 \log(2\pi v).\end{gathered}$$
 #
 # Two numbers say everything: the mean $m$ and the variance $v$. The *standard deviation* is $\sqrt v$.
 # Beware of programs: `torch.distributions.Normal` wants the standard deviation, papers write the variance.

@@ -1,5 +1,6 @@
 """The reading site for everybody: by screen reader, in the dark, on a phone, without a server, its widgets alive."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -63,6 +64,37 @@ def test_no_page_scrolls_sideways_on_a_phone(html: Path, address: str, phone: Pa
         if width > PHONE["width"]:
             wide[name] = width
     assert wide == {}
+
+
+BOXES = """() => Array.from(document.querySelectorAll("article pre"), box => ({
+    wide: box.scrollWidth > box.clientWidth + 2, wraps: box.classList.contains("ddpm-wraps"),
+    more: box.classList.contains("ddpm-more"), keyboard: box.tabIndex === 0}))"""
+
+
+@pytest.mark.parametrize("name", ["notebooks/06_is_it_any_good.html", "docs/errors.html"])
+def test_what_is_printed_wraps_or_shows_that_there_is_more(address: str, phone: Page, name: str):
+    phone.goto(f"{address}/{name}", wait_until="load")
+    phone.wait_for_timeout(300)
+    boxes = phone.evaluate(BOXES)
+    assert all(box["more"] and box["keyboard"] for box in boxes if box["wide"])
+    assert not any(box["wide"] for box in boxes if box["wraps"])
+    assert any(box["wraps"] for box in boxes) and any(box["more"] for box in boxes)
+
+
+def test_a_widget_that_needs_a_kernel_says_so_and_its_picture_speaks(address: str, reader: Page):
+    reader.goto(f"{address}/notebooks/00_start_here.html")
+    still = reader.locator("figure.ddpm-still").first
+    numbers = r"t = 300: 0\.\d+ times the photograph \+ 0\.\d+ times noise"
+    assert re.fullmatch(numbers, str(still.locator("img").get_attribute("alt")))
+    assert re.search(f"need a running notebook.*{numbers}", " ".join(still.inner_text().split()))
+
+
+def test_the_reference_is_rendered_and_whole(html: Path):
+    shown = {path.stem: path.read_text(encoding="utf-8") for path in (html / "api").glob("*.html")}
+    for name, page in shown.items():
+        prose = re.sub(r"<(pre|code|script|style|dt)\b.*?</\1>", "", page, flags=re.DOTALL)
+        assert not re.search(r"``|\*\*\w|(?<![\w)*])\*\w+\*(?![\w*])|Alias for field number", prose), name
+    assert 'id="ddpm_edu.sampling.sample"' in shown["sampling"]
 
 
 def test_a_quiz_is_alive_without_a_kernel(address: str, reader: Page):

@@ -16,7 +16,7 @@ PAGE = ROOT / "docs/exercises.md"
 HEAD = """\
 # Exercises, and the mistakes that their checks catch
 
-Written by `python -m tests.exercises.table` from the lists that the tests go through: change those.
+<!-- Written by python -m tests.exercises.table from the lists that the tests go through: change those. -->
 
 Each check of an exercise is tested with a blank (it must say "not yet"), with right answers written in different ways
 (it must take all of them), and with the wrong answers below (it must refuse each, in words that name the mistake).
@@ -60,7 +60,7 @@ def page() -> str:
             parts.append(f"## {lessons[lesson]}\n")
         parts.append(f"### {title}\n\n{len(right)} right answers are taken, {len(wrong)} wrong ones refused.\n")
         rows = [f"| {cell(how)} | {cell(words)} |" for how, (_, words) in wrong.items()]
-        parts.append("\n".join(["| The mistake | The message says |", "|---|---|", *rows]) + "\n")
+        parts.append("\n".join(["| The mistake | The message contains |", "|---|---|", *rows]) + "\n")
     return "\n".join(parts)
 
 
