@@ -9,13 +9,14 @@ notebook that leads somewhere here leads somewhere there.
 
 import argparse
 import html
-import json
 import re
 import shutil
 import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
+
+import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:
@@ -63,13 +64,13 @@ def unlink_folders(text: str) -> str:
 
 def show_stills(path: Path) -> None:
     """In the notebook at ``path``: a widget that needs a kernel says so, above its still picture and the numbers."""
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    for output in (output for cell in notebook["cells"] for output in cell.get("outputs", ())):
+    notebook = nbformat.read(path, as_version=4)
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
         numbers = output.get("metadata", {}).get("image/png", {}).get("alt")
         if numbers:
             picture = output["data"]["image/png"].strip()
             output["data"] = {"text/html": STILL.format(numbers=html.escape(numbers), picture=picture)}
-    path.write_text(json.dumps(notebook), encoding="utf-8")
+    nbformat.write(notebook, path)
 
 
 def lay_out(root: Path, folder: Path) -> None:

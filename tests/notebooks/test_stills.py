@@ -1,7 +1,5 @@
 """What pages without a kernel show of a widget: its picture, and its numbers as the picture's alternative text."""
 
-import json
-
 import nbformat
 
 from ddpm_edu import widgets
@@ -27,7 +25,7 @@ def test_the_site_shows_numbers_and_says_what_is_missing(tmp_path):
     path = tmp_path / "page.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
     site.show_stills(path)
-    still, other = json.loads(path.read_text())["cells"][0]["outputs"]
+    still, other = nbformat.read(path, as_version=4).cells[0].outputs
     assert set(still["data"]) == {"text/html"} and other["data"] == {"text/plain": "x < y"}
     page = still["data"]["text/html"]
     assert 'alt="t = 500: 0.' in page and "need a running notebook" in page and "base64," in page

@@ -78,7 +78,7 @@ def test_a_player_sends_each_frame_as_it_is():
     shown = widgets.player(frames, ["a", "b", "c"], "three greys", columns=2)
     for uri, level in zip(shown.given["frames"], (0, 128, 255), strict=True):
         found = pixels(uri)
-        assert found.shape == (6, 6)  # two rows of two images, each with a gap
+        assert found.shape == (5, 5)  # two rows of two images, and a gap between
         assert (found[:2, :2] == level).all() and (found[:2, 3:5] == level).all() and (found[3:5, :2] == level).all()
     data, _ = shown._repr_mimebundle_()
     assert "3 frames, from a to c" in data["text/plain"]
