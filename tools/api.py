@@ -58,7 +58,7 @@ def _summary(path: Path) -> str:
     """The first sentence of a module's or package's docstring."""
     source = path if path.suffix == ".py" else path / "__init__.py"
     said = (ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or "").split("\n\n")[0]
-    sentence = re.split(r"(?<=[.:])\s", " ".join(said.split()) + " ")[0].rstrip(":")
+    sentence = re.split(r"(?<!Eq)\.\s(?=[A-Z])", " ".join(said.split()))[0].rstrip(".:")
     return " ".join(as_text([sentence]))
 
 

@@ -8,7 +8,6 @@ notebook that leads somewhere here leads somewhere there.
 """
 
 import argparse
-import html
 import re
 import shutil
 import subprocess
@@ -16,14 +15,12 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-import nbformat
-
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:
     sys.path[0] = str(ROOT)  # and not tools/, where this file would stand for the standard library's site
 
 from ddpm_edu.widgets import in_browser  # noqa: E402
-from tools import api  # noqa: E402
+from tools import api, outputs  # noqa: E402
 from tools import build as notebooks  # noqa: E402
 
 # What pages may link to, beside the notebooks. A file that is no page becomes a download.
@@ -42,11 +39,6 @@ MATHJAX = (
     "jax/output/HTML-CSS",
 )
 
-STILL = """<figure class="ddpm-still">
-<figcaption><em>A still picture: its controls need a running notebook.</em> {numbers}</figcaption>
-<img src="data:image/png;base64,{picture}" alt="{numbers}">
-</figure>"""
-
 
 def copy(source: Path, target: Path) -> None:
     """Copy a file or folder to ``target``, with the folders above it; caches, hidden and built files stay behind."""
@@ -62,17 +54,6 @@ def unlink_folders(text: str) -> str:
     return re.sub(r"\[([^\]]+)\]\((?![a-z]+:)[^)\s]*/\)", r"\1", text)
 
 
-def show_stills(path: Path) -> None:
-    """In the notebook at ``path``: a widget that needs a kernel says so, above its still picture and the numbers."""
-    notebook = nbformat.read(path, as_version=4)
-    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
-        numbers = output.get("metadata", {}).get("image/png", {}).get("alt")
-        if numbers:
-            picture = output["data"]["image/png"].strip()
-            output["data"] = {"text/html": STILL.format(numbers=html.escape(numbers), picture=picture)}
-    nbformat.write(notebook, path)
-
-
 def lay_out(root: Path, folder: Path) -> None:
     """Put everything that Sphinx reads below ``folder``."""
     for name in ("conf.py", "index.md", "_static"):
@@ -82,7 +63,7 @@ def lay_out(root: Path, folder: Path) -> None:
     for page in folder.rglob("*.md"):
         page.write_text(unlink_folders(page.read_text(encoding="utf-8")), encoding="utf-8")
     for path in (folder / "notebooks").rglob("*.ipynb"):
-        show_stills(path)
+        outputs.prepare(path)
     api.write(root / "ddpm_edu", folder / "api")
     live = folder / "_static/live"
     live.mkdir(parents=True)

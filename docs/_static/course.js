@@ -9,13 +9,21 @@ document.querySelectorAll(".cell_output pre, .highlight-text pre, .highlight-non
   if (withGaps.length < 2) box.classList.add("ddpm-wraps");
 });
 
+// A figure gets a box that may scroll: on a phone it keeps a size at which it can be read.
+document.querySelectorAll(".cell_output > img").forEach((image) => {
+  const box = document.createElement("div");
+  box.className = "ddpm-figure";
+  image.replaceWith(box);
+  box.append(image);
+});
+
 // Boxes that scroll fade at the right edge as long as there is more, and can be scrolled by keyboard.
 const mark = (box) => {
   box.classList.toggle("ddpm-more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
   if (box.scrollWidth > box.clientWidth + 2) box.tabIndex = 0;
 };
 const sizes = new ResizeObserver((entries) => entries.forEach((entry) => mark(entry.target)));
-document.querySelectorAll("article pre, article table, article div.math, .cell_output .output").forEach((box) => {
+document.querySelectorAll("article pre, article table, article div.math, .ddpm-figure, .ddpm-still").forEach((box) => {
   sizes.observe(box);
   box.addEventListener("scroll", () => mark(box), { passive: true });
 });
