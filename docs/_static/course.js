@@ -3,6 +3,9 @@ document.querySelectorAll("nav summary, .bd-sidebar summary").forEach((summary) 
   if (!summary.textContent.trim()) summary.setAttribute("aria-label", "Show or hide the pages below");
 });
 
+// Sphinx sets the parameters of a long signature as a list of definitions without terms: it is none.
+document.querySelectorAll("dt.sig dl, dt.sig dd").forEach((part) => part.setAttribute("role", "presentation"));
+
 // What a cell has printed, and what a box of text says, wraps; a table made of spaces does not: two lines with a gap.
 document.querySelectorAll(".cell_output pre, .highlight-text pre, .highlight-none pre").forEach((box) => {
   const withGaps = box.textContent.split("\n").filter((line) => /\S {2,}\S/.test(line));
