@@ -78,7 +78,7 @@ def with_still(bundle: Any, picture: bytes, text: str, numbers: str) -> tuple[di
     """
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
     stored = {"image/png": base64.b64encode(picture).decode(), "text/plain": text}
-    alt = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", numbers)).split())
+    alt = " ".join(html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"<br>|</div>", " ", numbers))).split())
     return {**data, **stored}, {**metadata, "image/png": {"alt": alt}}
 
 

@@ -6,18 +6,25 @@ document.querySelectorAll("nav summary, .bd-sidebar summary").forEach((summary) 
 // Sphinx sets the parameters of a long signature as a list of definitions without terms: it is none.
 document.querySelectorAll("dt.sig dl, dt.sig dd").forEach((part) => part.setAttribute("role", "presentation"));
 
-// What a cell has printed, and what a box of text says, wraps; a table made of spaces does not: two lines with a gap.
+// What a cell has printed, and what a box of text says, wraps; a table made of spaces, or code, does not: two lines or
+// more, of which one has a gap in it or two are indented.
 document.querySelectorAll(".cell_output pre, .highlight-text pre, .highlight-none pre").forEach((box) => {
-  const withGaps = box.textContent.split("\n").filter((line) => /\S {2,}\S/.test(line));
-  if (withGaps.length < 2) box.classList.add("ddpm-wraps");
+  const lines = box.textContent.split("\n").filter((line) => line.trim());
+  const gaps = lines.filter((line) => /\S {2,}\S/.test(line)), indented = lines.filter((line) => /^ {2}/.test(line));
+  const aligned = lines.length > 1 && (gaps.length > 0 || indented.length > 1);
+  if (!aligned) box.classList.add("ddpm-wraps");
 });
 
-// A figure gets a box that may scroll: on a phone it keeps a size at which it can be read.
-document.querySelectorAll(".cell_output > img").forEach((image) => {
+// A figure gets a box that may scroll: on a phone a wide one keeps a size at which it can be read.
+const WIDE = 600;
+document.querySelectorAll(".cell_output > img, .ddpm-still img").forEach((image) => {
   const box = document.createElement("div");
   box.className = "ddpm-figure";
   image.replaceWith(box);
   box.append(image);
+  const measure = () => image.classList.toggle("ddpm-wide", image.naturalWidth > WIDE);
+  if (image.complete) measure();
+  else image.addEventListener("load", measure);
 });
 
 // Boxes that scroll fade at the right edge as long as there is more, and can be scrolled by keyboard.
@@ -25,8 +32,13 @@ const mark = (box) => {
   box.classList.toggle("ddpm-more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
   if (box.scrollWidth > box.clientWidth + 2) box.tabIndex = 0;
 };
-const sizes = new ResizeObserver((entries) => entries.forEach((entry) => mark(entry.target)));
-document.querySelectorAll("article pre, article table, article div.math, .ddpm-figure, .ddpm-still").forEach((box) => {
-  sizes.observe(box);
-  box.addEventListener("scroll", () => mark(box), { passive: true });
-});
+const BOXES = "pre, table, .ddpm-figure, .MathJax_Display";
+const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => mark(target.matches(BOXES) ? target : target.parentElement)));
+const follow = (selector) =>
+  document.querySelectorAll(selector).forEach((box) => {
+    sizes.observe(box);
+    [...box.children].forEach((child) => sizes.observe(child)); // a picture that loads makes its box no wider
+    box.addEventListener("scroll", () => mark(box), { passive: true });
+  });
+follow("article pre, article table, .ddpm-figure");
+addEventListener("load", () => window.MathJax?.Hub?.Queue(() => follow(".MathJax_Display")));
