@@ -27,7 +27,6 @@ myst_heading_slug_func = "tools.lessons.heading_anchor"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
-autodoc_default_options = {"no-value": True}  # some constants are as long as a page
 python_maximum_signature_line_length = 80  # beyond it, a parameter a line
 add_module_names = False
 
@@ -105,9 +104,10 @@ def _skipped(_app: Any, _what: str, name: str, thing: Any, _skip: bool, _options
 
 def _signature(_app: Any, what: str, _name: str, thing: Any, _options: Any, signature: str, returns: str) -> Any:
     """A class without an ``__init__`` of its own is not called by the reader: a protocol, a widget, a figure."""
+    signature = re.sub(r"<[^<>]+>", "...", signature or "")  # a default that cannot be written as code
     makes = {"__init__", "__new__"} & set(vars(thing)) if what == "class" else {"itself"}
     anything = re.fullmatch(r"\(\*args(: [\w.]+)?, \*\*kwargs(: [\w.]+)?\)", signature or "")
-    return None if makes and not anything else ("", None)
+    return (signature, returns) if makes and not anything else ("", None)
 
 
 def setup(app: Any) -> None:

@@ -75,7 +75,7 @@ def plot(folder: Path | str) -> plots.Picture:
     for ax in (lr, speed):
         ax.set_ylim(0, 1.1 * max(ax.dataLim.y1, 1e-9))  # all of the axis from 0, and the line within the frame
     last = raw.isfinite().nonzero()
-    now = f", loss {smoothed(raw)[last[-1]].item():.4f}" if len(last) else ""
+    now = f", smoothed loss {smoothed(raw)[last[-1]].item():.4f}" if len(last) else ""
     figure.suptitle(f"{path.parent.name}, step {int(steps[-1]):,}{now}", fontsize=10)
     return figure
 

@@ -961,7 +961,7 @@ for row in on_h200["rows"]:
         print(f"{row['way']:26s} {row['images_per_second']:5,} images/s, {speed:4.0%};  {row['MB']:6,} MB, {memory:4.0%}")
 
 # %% [markdown]
-# *What to see: the memory of plain training is right to a few percent, its speed is not.* That machine was a virtual one, whose host took 60 to 80 ms to start the operations of one
+# *What to see: the memory of plain training is right to ten percent, its speed is not.* That machine was a virtual one, whose host took 60 to 80 ms to start the operations of one
 # pass (each of four parts as long as a whole batch): ten times what is assumed. With 512 images a step the GPU had something to do, and reached 78% of the plan. The compiler fuses operations and keeps less. So plan
 # memory beforehand, and measure speed on the machine itself, in its first minute.
 #
