@@ -26,7 +26,7 @@
 # - say of mixed precision, averaging, clipping, accumulation, checkpointing and compiling what each is for, what it costs, and how it is got wrong,
 # - plan a training on a GPU or a cluster before paying for it, and train on a folder of your own images.
 #
-# *About three hours with the exercises. Computing: 110 seconds of one CPU core, 1.7 GB of memory (measured 2026-11-26); no internet. With a GPU the section "The whole" trains
+# *About three hours with the exercises. Computing: 110 seconds of one CPU core, 1.8 GB of memory (measured 2026-11-26); no internet. With a GPU the section "The whole" trains
 # CIFAR-10 instead, which takes hours: the page says how many before it starts.*
 
 # %%
