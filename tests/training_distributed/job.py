@@ -38,7 +38,7 @@ def main(out: Path, accidents: dict[str, str]) -> None:
     def data(x: torch.Tensor, levels: int) -> torch.Tensor:
         return to_model_range(x, levels) * (float("nan") if accidents.get("nan") == f"{RANK}@{step}" else 1)
 
-    with mock.patch("ddpm_edu.training.loop.to_model_range", data):
+    with mock.patch("ddpm_edu.training.loop.scaled", data):
         report = training.train(setting.CONFIG, out, progress=True, watch=watch)
     (out / f"left-{RANK}.json").write_text(json.dumps([report.step, report.signal]))
 

@@ -87,7 +87,7 @@ def one_bad_process(folder: Path, team: Team) -> dict[str, Any]:
     def watch(run: Any) -> None:
         seen[:] = [run, setting.fingerprint(setting.tensors(run.state_dict()))]
 
-    with mock.patch("ddpm_edu.training.loop.to_model_range", spoilt):
+    with mock.patch("ddpm_edu.training.loop.scaled", spoilt):
         try:
             train(CONFIG, folder / "nan", team, watch=watch)
         except DDPMError as error:
