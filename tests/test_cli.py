@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import ddpm_edu
-from ddpm_edu import cli, data, doctor, metrics, models, parameterization, sampling, schedules, training
+from ddpm_edu import cli, data, doctor, metrics, models, parameterization, plots, sampling, schedules, training
 from ddpm_edu.commands import evaluation, evaluation_card, facts, files, networks, program, texts
 from ddpm_edu.errors import CheckpointError, ConfigError, DataError
 from ddpm_edu.training import alone, checkpoint, planner
@@ -368,19 +368,20 @@ def test_sample_is_the_library_with_these_streams(tmp_path):
 
 
 def test_png_is_a_sheet_of_the_same_images(run_folder):
-    """Ten columns, a class each; pixels four by four, with a white gap of the same width."""
+    """Ten columns, a class each; pixels four by four, with a grey gap of the same width."""
     images = draw(run_folder, n=12)["images"]
     draw(run_folder, n=12, name="x.PNG")
     with Image.open(run_folder / "x.PNG") as picture:
         sheet = np.asarray(picture)
-    assert sheet.shape == (2 * 9 * 4, 10 * 9 * 4)
-    tiles = sheet[::4, ::4].reshape(2, 9, 10, 9).transpose(0, 2, 1, 3).reshape(20, 9, 9)
+    assert sheet.shape == (4 * (2 * 9 - 1), 4 * (10 * 9 - 1))
+    framed = np.pad(sheet[::4, ::4], ((0, 1), (0, 1)), constant_values=plots.GAP)
+    tiles = framed.reshape(2, 9, 10, 9).transpose(0, 2, 1, 3).reshape(20, 9, 9)
     assert np.array_equal(tiles[:12, :8, :8], images[..., 0])
-    assert (tiles[:, 8] == 255).all()
-    assert (tiles[12:] == 255).all()
+    assert (tiles[:, 8] == plots.GAP).all() and (tiles[:, :, 8] == plots.GAP).all()
+    assert (tiles[12:] == plots.GAP).all()
     draw(run_folder, "--label", 7, n=5, name="y.png")
     with Image.open(run_folder / "y.png") as picture:
-        assert picture.size == (3 * 9 * 4, 2 * 9 * 4), "nearly a square, where it is not a class a column"
+        assert picture.size == (4 * (3 * 9 - 1), 4 * (2 * 9 - 1)), "nearly a square, where it is not a class a column"
 
 
 def test_a_label_a_guidance_and_a_clip_are_heard(run_folder):
