@@ -85,12 +85,20 @@ def _docstring(_app: Any, _what: str, _name: str, _thing: Any, _options: Any, li
     lines[:] = api.as_text(lines)
 
 
+LONGEST_VALUE = 60  # characters: some constants are as long as a page
+
+
 def _short_types(_app: Any, page: Any, _name: str) -> None:
-    """Sphinx shortens the types that it can parse to links, and leaves its mark, ~, before the others: not there."""
+    """Sphinx shortens the types that it can parse to links, and leaves its mark, ~, before the others: not there. Nor
+    the values of long constants.
+    """
     for signature in page.findall(addnodes.desc_signature):
         for text in list(signature.findall(nodes.Text)):
             if "~" in text:
                 text.parent.replace(text, nodes.Text(re.sub(r"~(?:\w+\.)+", "", text)))
+        for value in list(signature.findall(addnodes.desc_annotation)):
+            if value.astext().lstrip().startswith("=") and len(value.astext()) > LONGEST_VALUE:
+                value.parent.remove(value)
 
 
 def _skipped(_app: Any, _what: str, name: str, thing: Any, _skip: bool, _options: Any) -> bool | None:

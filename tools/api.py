@@ -82,8 +82,7 @@ def _page(modules: list[tuple[str, bool]]) -> str:
         title, line = name.partition(".")[2], "=" if i == 0 else "-"
         # Of a package what it defines itself; what it hands on stands with the module that has it.
         own = "\n   :ignore-module-all:" if is_package else ""
-        listed = f"   :members:\n   :no-value:{own}\n"  # some constants are as long as a page
-        parts.append(f"{title}\n{line * len(title)}\n\n.. automodule:: {name}\n{listed}")
+        parts.append(f"{title}\n{line * len(title)}\n\n.. automodule:: {name}\n   :members:{own}\n")
     return "\n".join(parts)
 
 
