@@ -110,11 +110,13 @@ def _skipped(_app: Any, _what: str, name: str, thing: Any, _skip: bool, _options
     return True if getattr(thing, "__module__", "").startswith("matplotlib") and name == "set" else None
 
 
-def _signature(_app: Any, what: str, _name: str, thing: Any, _options: Any, signature: str, returns: str) -> Any:
+def _signature(_app: Any, what: str, _name: str, thing: Any, _options: Any, signature: str | None, returns: str) -> Any:
     """A class without an ``__init__`` of its own is not called by the reader: a protocol, a widget, a figure."""
-    signature = re.sub(r"<[^<>]+>", "...", signature or "")  # a default that cannot be written as code
+    if signature is None:  # a module, a constant
+        return None
+    signature = re.sub(r"<[^<>]+>", "...", signature)  # a default that cannot be written as code
     makes = {"__init__", "__new__"} & set(vars(thing)) if what == "class" else {"itself"}
-    anything = re.fullmatch(r"\(\*args(: [\w.]+)?, \*\*kwargs(: [\w.]+)?\)", signature or "")
+    anything = re.fullmatch(r"\(\*args(: [\w.]+)?, \*\*kwargs(: [\w.]+)?\)", signature)
     return (signature, returns) if makes and not anything else ("", None)
 
 
