@@ -4,7 +4,7 @@ Usage: ``python benchmarks/operations.py PART [PART ..]`` on Linux or macOS, wit
 
 - ``notebooks``: each edition of each lesson, executed from its source as tools/build.py does it (about 10 minutes)
 - ``widgets``: each control of each widget moved through its values (about a minute)
-- ``tests``: pytest on each folder of tests/, on the files beside them, and on the notebooks (a quarter of an hour)
+- ``tests``: pytest on each folder of tests/, on the files beside them, and on the notebooks (forty minutes)
 
 Each part prints its lines and writes benchmarks/results/PART.json, so that one can be measured anew without the others.
 

@@ -23,7 +23,7 @@ SHORT = (
 )
 LONG = (
     "parameterizations.py",  # 10 minutes
-    "operations.py tests",  # 15 minutes
+    "operations.py tests",  # 40 minutes
     "blocks.py",  # 25 minutes
     "samplers.py",  # 50 minutes
     "averages.py",  # 7 minutes
