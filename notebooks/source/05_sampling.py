@@ -688,10 +688,9 @@ for i, name in enumerate(names):
     found = [e for e in result["entries"] if e["sweep"] == "steps" and e["name"] == name]
     calls = torch.tensor([e["evaluations"] for e in found])
     values = torch.tensor([[run["frechet"] for run in e["runs"]] for e in found])
-    mean, band = values.mean(1), values.std(1)
-    style = {"color": plots.COLOURS[i], "linestyle": plots.LINE_STYLES[i % 6]}
-    ax.plot(calls, mean, marker="o", markersize=3, label=name, **style)
-    ax.fill_between(calls, mean - band, mean + band, color=plots.COLOURS[i], alpha=0.2)
+    mean, band, colour = values.mean(1), values.std(1), plots.COLOURS[i]
+    ax.plot(calls, mean, marker="o", markersize=3, label=name, color=colour, linestyle=plots.LINE_STYLES[i % 6])
+    ax.fill_between(calls, mean - band, mean + band, color=colour, alpha=0.2)
     print(f"{name:20s}", ", ".join(f"{n}: {m:.2f} ± {b:.2f}" for n, m, b in zip(calls, mean, band, strict=True)))
 for level, style, name in ((floor, "-", "1,000 real digits, by chance"), (of_turns, "--", "100 real digits of each class")):
     ax.axhline(level, color="0.5", linewidth=1, linestyle=style, label=name)
