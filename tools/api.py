@@ -11,10 +11,8 @@ from pathlib import Path
 LEFT_OUT = ("__main__", "cli", "commands")
 OF_EXERCISES = ("derivation", "fingerprints", "frame", "progress", "quiz")
 GROUPS = {
-    "The mathematics": (
-        *("schedules", "forward", "reverse", "parameterization", "losses", "elbo"),
-        *("closed_form", "oracles"),
-    ),
+    "The mathematics": ("schedules", "forward", "reverse", "parameterization", "losses", "elbo"),
+    "Known in closed form": ("closed_form", "oracles"),
     "Networks, training, sampling": ("models", "training", "sampling", "metrics", "cpu"),
     "Data, pictures, widgets": ("data", "plots", "diagram", "widgets"),
 }

@@ -71,15 +71,19 @@ class PictureBox(W.VBox):
         return with_still(bundle, self.image.value, NO_KERNEL, self.readout.value)
 
 
-def with_still(bundle: Any, picture: bytes, text: str, numbers: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def with_still(bundle: Any, picture: bytes, text: str, *numbers: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A widget's mime bundle with what pages without a kernel show in its place: a PNG, or else a text.
 
     ``numbers``, HTML, say in words what the picture shows: its alternative text, kept in the metadata.
     """
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
     stored = {"image/png": base64.b64encode(picture).decode(), "text/plain": text}
-    alt = " ".join(html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"<br>|</div>", " ", numbers))).split())
-    return {**data, **stored}, {**metadata, "image/png": {"alt": alt}}
+    return {**data, **stored}, {**metadata, "image/png": {"alt": "; ".join(map(_plain, numbers))}}
+
+
+def _plain(markup: str) -> str:
+    """HTML as one line of text."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", "", markup.replace("<br>", " "))).split())
 
 
 def slider(value: int, low: int, high: int, name: str, step: int = 1) -> W.IntSlider:

@@ -204,7 +204,7 @@ class Dashboard(W.VBox):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
-        return with_still(bundle, self.image.value, NO_KERNEL, f"{self.numbers.value}; {self.readout.value}")
+        return with_still(bundle, self.image.value, NO_KERNEL, self.numbers.value, self.readout.value)
 
 
 def _button(name: str, icon: str, tooltip: str, press: Callable[[], None]) -> W.Button:
