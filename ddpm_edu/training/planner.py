@@ -184,11 +184,9 @@ def cost(config: TrainConfig, precision: str = "fp32") -> Cost:
 
     Raises what the network raises for images of this size.
     """
-    pixels = size(config)
+    net = _network(config)
     with torch.device("meta"):
-        net, inputs = models.UNet(config.net), summary.example(config.net, pixels)
-    if config.checkpointing:
-        checkpointing.enable(net)
+        inputs = summary.example(config.net, size(config))
     with FlopCounterMode(display=False) as arithmetic, Operations() as seen:
         net(**inputs).sum().backward()
     weights = BYTES * sum(p.numel() for p in net.parameters())
@@ -201,12 +199,17 @@ def cost(config: TrainConfig, precision: str = "fp32") -> Cost:
 def saved(config: TrainConfig, precision: str = "fp32") -> int:
     """Bytes kept for the backward pass of one part of the batch. Raises what the network raises for this size."""
     part = math.ceil(config.batch / config.accumulate)
+    with contextlib.nullcontext() if precision == "fp32" else InHalf():
+        return summary.summary(_network(config), size(config), part).saved
+
+
+def _network(config: TrainConfig) -> models.UNet:
+    """On torch's meta device, with its blocks run as the configuration wants."""
     with torch.device("meta"):
         net = models.UNet(config.net)
     if config.checkpointing:
         checkpointing.enable(net)
-    with contextlib.nullcontext() if precision == "fp32" else InHalf():
-        return summary.summary(net, size(config), part).saved
+    return net
 
 
 def size(config: TrainConfig) -> int:

@@ -36,7 +36,7 @@ PARTS = {
     "averages": COLOURS[4],
     "saved": "0.6",
 }
-LEAST, YEAR = 1e-3, 24 * 365  # hours: the ends of the axis
+LEAST, YEAR = 1e-3, 24 * 365  # hours: the axis goes a little beyond
 MOST = 100  # GB, of the other: more than any of these GPUs has
 
 
@@ -74,7 +74,7 @@ def estimate(preset: str, gpu: GPU, number: int, batch: int, steps: int, checkpo
 
 
 def _of(config: TrainConfig, images: int) -> TrainConfig:
-    """So many images a step. The planner counts a network once, in a second or less."""
+    """So many images a step. The planner counts a network once, in a second or two."""
     return replace(config, batch=images, accumulate=1)
 
 

@@ -33,7 +33,8 @@ const mark = (box) => {
   if (box.scrollWidth > box.clientWidth + 2) box.tabIndex = 0;
 };
 const BOXES = "pre, table, .ddpm-figure, .MathJax_Display";
-const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => mark(target.matches(BOXES) ? target : target.parentElement)));
+const boxOf = (part) => (part.matches(BOXES) ? part : part.parentElement);
+const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => mark(boxOf(target))));
 const follow = (selector) =>
   document.querySelectorAll(selector).forEach((box) => {
     sizes.observe(box);
