@@ -3,7 +3,8 @@
 Usage: ``python benchmarks/operations.py PART [PART ..]`` on Linux or macOS, with nothing else running. Parts:
 
 - ``notebooks``: each edition of each lesson, executed from its source as tools/build.py does it (about 10 minutes)
-- ``widgets``: each control of each widget moved through its values (about a minute)
+- ``widgets``: each control of each widget that a kernel draws, moved through its values (about a minute)
+- ``widgets_in_browser``: so with those that need no kernel, in Chromium (in_browser.py; seconds)
 - ``tests``: pytest on each folder of tests/, on the files beside them, and on the notebooks (forty minutes)
 
 Each part prints its lines and writes benchmarks/results/PART.json, so that one can be measured anew without the others.
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:
     sys.path[0] = str(ROOT)
 
-from benchmarks import cost, peers  # noqa: E402
+from benchmarks import cost, in_browser, peers  # noqa: E402
 from tools import kernels, lessons  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
@@ -62,11 +63,11 @@ def _rounded(took: cost.Cost) -> Row:
 
 
 def explorers() -> dict[str, Callable[[], Any]]:
-    """The widgets by name, each made when it is called."""
+    """The widgets that a kernel draws, by name, each made when it is called."""
     from ddpm_edu import widgets
 
-    names = [name for name in widgets.__all__ if name == "dissolve" or name.endswith(("_explorer", "_planner"))]
-    return {name: getattr(widgets, name) for name in names}
+    names = [name for name in widgets.__all__ if name.endswith(("_explorer", "_planner"))]
+    return {name: getattr(widgets, name) for name in names if name not in in_browser.MAKERS}
 
 
 def moved() -> Iterator[Row]:
@@ -132,7 +133,12 @@ def outcome(summary: str) -> str:
     return summary.strip("= ").rpartition(" in ")[0] or summary
 
 
-PARTS: dict[str, Callable[[], Iterator[Row]]] = {"notebooks": notebooks, "widgets": moved, "tests": tested}
+PARTS: dict[str, Callable[[], Iterator[Row]]] = {
+    "notebooks": notebooks,
+    "widgets": moved,
+    "widgets_in_browser": in_browser.moved,
+    "tests": tested,
+}
 
 
 def main(parts: list[str]) -> None:

@@ -236,6 +236,13 @@ def _slowest_control(medians: dict[str, float]) -> str:
     return f"{name}, {medians[name]}"
 
 
+def widgets_in_browser(result: Result) -> str:
+    """A row a widget."""
+    keys = ("name", "moves", "script", "slowest script", "screen", "slowest screen")
+    head = ("widget", "moves", "script, ms", "slowest, ms", "to the screen, ms", "slowest, ms")
+    return markdown(head, [[row[key] for key in keys] for row in result["rows"]])
+
+
 def tests(result: Result) -> str:
     """A row a folder."""
     rows = [(row["name"], row["seconds"], row["MiB"], row["outcome"]) for row in result["rows"]]
@@ -259,6 +266,7 @@ TABLES: dict[str, tuple[Callable[[Result], str], str]] = {  # by name of the res
     "samplers": (samplers, "samplers.py"),
     "notebooks": (notebooks, "operations.py notebooks"),
     "widgets": (widgets, "operations.py widgets"),
+    "widgets_in_browser": (widgets_in_browser, "operations.py widgets_in_browser"),
     "tests": (tests, "operations.py tests"),
 }
 PLACE = re.compile(r"<!-- begin (?P<name>\w+) -->\n.*?<!-- end (?P=name) -->", re.S)

@@ -1,19 +1,22 @@
-"""The bound explorer: schedule, width of the steps and Gaussian data, and what each term of the bound then costs."""
+"""The bound explorer: schedule, width of the steps and Gaussian data, and what each term of the bound then costs.
+
+It is worked out in the browser; what is drawn here is for pages where no script runs.
+"""
 
 import functools
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import torch
-from ipywidgets import Dropdown
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ddpm_edu import closed_form, schedules
 from ddpm_edu.plots import COLOURS, DPI
 from ddpm_edu.widgets.fast_figure import FastFigure
-from ddpm_edu.widgets.picture_box import PictureBox, slider, stops
+from ddpm_edu.widgets.in_browser import InBrowser, check_stop, script, without_markup
 from ddpm_edu.widgets.schedule_explorer import make_schedule
 
 VARIANCES = ("beta", "posterior", "optimal")
@@ -110,16 +113,34 @@ def _set_heights(bars: list[Rectangle], heights: np.ndarray) -> None:
         bar.set_height(height)
 
 
+class BoundExplorer(InBrowser):
+    """The widget; :func:`bound_explorer` makes one. ``chosen`` holds the five settings as the reader left them."""
+
+    file = "bound"
+    _esm = script("bound")
+
+
 def bound_explorer(
     family: str = "linear", T: int = 1000, variance: str = "beta", mean: float = 0.3, std: float = 0.5
-) -> PictureBox:
-    """The explorer as a widget. ``mean`` and ``std`` must be among the sliders' stops."""
-    style = {"description_width": "70px"}
-    controls = {
-        "family": Dropdown(options=list(schedules.FAMILIES), value=family, description="family", style=style),
-        "T": slider(T, 10, T_MAX, "T", step=10),
-        "variance": Dropdown(options=list(VARIANCES), value=variance, description="variance", style=style),
-        "mean": stops(mean, MEANS, "mean"),
-        "std": stops(std, STDS, "std"),
+) -> BoundExplorer:
+    """The explorer as a widget, which needs no kernel.
+
+    ``family``: a key of ``schedules.FAMILIES``; T: 10, 20, ..., 2000; ``variance``: one of VARIANCES; ``mean`` and
+    ``std``: among MEANS and STDS. Raises DDPMError for a setting that the controls cannot show, ScheduleError for one
+    that no schedule can have.
+    """
+    given = {
+        "title": "the bound, term by term",
+        "families": list(schedules.FAMILIES),
+        "variances": list(VARIANCES),
+        "means": MEANS,
+        "stds": STDS,
+        "T_max": T_MAX,
     }
-    return PictureBox(controls, BoundPicture(), "ddpm-bound", width=920)
+    chosen: dict[str, Any] = {"family": family, "T": T, "variance": variance, "mean": mean, "std": std}
+    stops = (list(schedules.FAMILIES), range(10, T_MAX + 1, 10), VARIANCES, MEANS, STDS)
+    for (name, value), allowed in zip(chosen.items(), stops, strict=True):
+        check_stop("bound_explorer", name, value, allowed)
+    still = BoundPicture()
+    text = f"{family}, T = {T}, {variance}, N({mean:g}, {std:g}^2)\n{without_markup(still.describe(**chosen))}"
+    return BoundExplorer(given, chosen, text, picture=still.draw(**chosen))

@@ -10,17 +10,22 @@ import base64
 import html
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
 
+from ddpm_edu.errors import DDPMError
+
 FOLDER = Path(__file__).parent / "browser"
 
 # A widget that is long for one file: the files that stand before its own.
 PARTS = {
-    "schedule": ("schedules",),
+    "bound": ("schedules", "settings", "gaussian", "svg"),
+    "dissolve": ("schedules", "photograph"),
+    "schedule": ("schedules", "settings", "photograph", "svg"),
     "playground": ("diffusion2d", "network2d", "world2d", "picture2d"),
 }
 
@@ -47,6 +52,18 @@ def bundle() -> str:
 def _as_function(module: str) -> str:
     """A module's text as the body of a function that returns what the module exports."""
     return re.sub("^export default", "return", module, flags=re.MULTILINE)
+
+
+def check_stop(widget: str, name: str, value: object, allowed: Sequence[object]) -> None:
+    """Raises DDPMError where ``value`` is none of those that the control ``name`` can show."""
+    if value not in allowed:
+        some = f"{allowed[0]}, {allowed[1]}, ... {allowed[-1]}" if len(allowed) > 8 else ", ".join(map(str, allowed))
+        raise DDPMError(f"{widget}: {name} is one of {some} here, got {value!r}. Fix: take one of them.")
+
+
+def without_markup(numbers: str) -> str:
+    """A readout in HTML as plain lines."""
+    return numbers.replace("<br>", "\n").replace("<b>", "").replace("</b>", "")
 
 
 class InBrowser(anywidget.AnyWidget):
@@ -78,6 +95,11 @@ class InBrowser(anywidget.AnyWidget):
         """HTML of the widget for a page without a kernel: its model, around what shows where no script runs."""
         model = html.escape(json.dumps({"given": self.given, "chosen": self.chosen}, separators=(",", ":")))
         return f'<div class="ddpm-live" data-widget="{self.file}" data-model="{model}">{self.without_script}</div>'
+
+    def page(self) -> str:
+        """The widget as an HTML page of its own, alive without kernel or network: save it, send it, open it."""
+        parts = (f"<title>{html.escape(self.file)}</title><style>{self._css}</style>", self.static())
+        return f'<!doctype html><meta charset="utf-8">{"".join(parts)}<script>{bundle()}</script>'
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)

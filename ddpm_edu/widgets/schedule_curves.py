@@ -1,12 +1,10 @@
 """The noise-schedule explorer without a kernel: curves, numbers and a photograph, all worked out in the browser."""
 
 import base64
-from collections.abc import Sequence
 
 from ddpm_edu import schedules
 from ddpm_edu.data import photograph
-from ddpm_edu.errors import DDPMError
-from ddpm_edu.widgets.in_browser import InBrowser, script
+from ddpm_edu.widgets.in_browser import InBrowser, check_stop, script, without_markup
 from ddpm_edu.widgets.schedule_explorer import BETA_ENDS, BETA_STARTS, SchedulePicture
 
 SIZE = 64  # pixels a side
@@ -29,11 +27,11 @@ def schedule_curves(
     stops. The photograph is grey here; "bits left" are those of the one in colour, as in the other explorer.
     Raises DDPMError for a setting that the sliders cannot show, ScheduleError for one that no schedule can have.
     """
-    _check("family", family, list(schedules.FAMILIES))
-    _check("T", T, STEPS)
-    _check("beta_start", beta_start, BETA_STARTS)
-    _check("beta_end", beta_end, BETA_ENDS)
-    _check("t", t, range(1, T + 1))
+    check_stop("schedule_curves", "family", family, list(schedules.FAMILIES))
+    check_stop("schedule_curves", "T", T, STEPS)
+    check_stop("schedule_curves", "beta_start", beta_start, BETA_STARTS)
+    check_stop("schedule_curves", "beta_end", beta_end, BETA_ENDS)
+    check_stop("schedule_curves", "t", t, range(1, T + 1))
     still = SchedulePicture()
     given = {
         "title": "noise schedules",
@@ -46,20 +44,9 @@ def schedule_curves(
     }
     picture = still.draw(family, T, beta_start, beta_end, t)
     setting = f"{family}, T = {T}, beta_start = {beta_start:g}, beta_end = {beta_end:g}"
-    text = f"{setting}\n{_plain(still.describe(family, T, beta_start, beta_end, t))}"
+    text = f"{setting}\n{without_markup(still.describe(family, T, beta_start, beta_end, t))}"
     chosen = {"family": family, "T": T, "beta_start": beta_start, "beta_end": beta_end, "t": t}
     return ScheduleCurves(given, chosen, text, picture=picture)
-
-
-def _check(name: str, value: object, allowed: Sequence[object]) -> None:
-    if value not in allowed:
-        some = f"{allowed[0]}, {allowed[1]}, ... {allowed[-1]}" if len(allowed) > 8 else ", ".join(map(str, allowed))
-        raise DDPMError(f"schedule_curves: {name} is one of {some} here, got {value!r}. Fix: take one of them.")
-
-
-def _plain(numbers: str) -> str:
-    """A readout without its HTML."""
-    return numbers.replace("<br>", "\n").replace("<b>", "").replace("</b>", "")
 
 
 def _grey() -> str:

@@ -567,8 +567,8 @@ figure
 #
 # ### Explore
 #
-# The same bars for any schedule, width and Gaussian. On the right, on a logarithmic scale, what is lost: by the model,
-# and by the bound. Three things to try:
+# The same terms for any schedule, width and Gaussian, now as bars that lie, with their numbers. Under the controls, on a
+# logarithmic scale, what is lost: by the model, and by the bound. Three things to try:
 #
 # 1. Switch the variance from `beta` to `posterior`. Which bars grow? Which of the two losses?
 # 2. Set mean to 0 and std to 1, with `beta`. What is lost now, and why is `beta` right for such data?

@@ -87,6 +87,18 @@ def reader(browser: Browser, address: str, request: pytest.FixtureRequest) -> It
     yield from watched_page(browser, address, request)
 
 
+@pytest.fixture
+def blank(browser: Browser) -> Iterator[Page]:
+    """A page with nothing on it; at its end no script may have failed."""
+    page = browser.new_page(viewport={"width": 700, "height": 900})
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    yield page
+    page.close()
+    assert errors == []
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report = yield

@@ -19,15 +19,6 @@ from .widget import Widget
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def test_start_here_opens_and_runs(lab: Lab, page: Page):
-    lab.open(page, "notebooks/00_start_here.ipynb")
-    lab.run_all(page)
-    photo = Widget(page, "ddpm-dissolve")
-    before = photo.pixels()
-    assert photo.press("t", "End") == "1000"
-    assert np.abs(photo.pixels() - before).mean() > 5
-
-
 def test_the_schedule_explorer_follows_its_sliders(lab: Lab, page: Page):
     lab.open(page, "notebooks/01_forward_noising.ipynb")
     lab.run_all(page)

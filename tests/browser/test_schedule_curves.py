@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Locator, Page
 
 from ddpm_edu import forward, schedules, widgets
 from ddpm_edu.data import to_model_range, to_uint8
 from ddpm_edu.errors import ScheduleError
 from ddpm_edu.widgets import in_browser
 from ddpm_edu.widgets.schedule_explorer import WITH_ENDS, SchedulePicture, make_schedule
+
+from .mounted import canvas_levels, load, mount, press_on, same_levels
 
 TOLERANCE = 1e-9  # relative; float64 on both sides, but 1 - alpha_bar loses up to five digits at t = 1
 ENDS = [(1e-4, 0.02), (1e-5, 0.005), (5e-3, 0.005), (1e-3, 0.1), (5e-3, 0.2)]
@@ -27,21 +29,17 @@ SETTINGS = [
 ]
 SCRIPT = in_browser.script("schedule")
 
-EVALUATE = """async (text) => {
-    const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
-    window.schedule = (await import(url)).default;
-}"""
 # Every table and number at one setting, all t; or the refusal.
 TABLES = """([family, T, start, end, meanSquare]) => {
     let s;
-    try { s = schedule.schedule(family, T, start, end); } catch (error) { return { refused: error.message }; }
-    const at = Array.from(s.alphaBar, (_, t) => schedule.numbers(s, t, meanSquare));
+    try { s = widget.schedule(family, T, start, end); } catch (error) { return { refused: error.message }; }
+    const at = Array.from(s.alphaBar, (_, t) => widget.numbers(s, t, meanSquare));
     const column = (name) => at.map((numbers) => numbers[name]);
     const names = Object.keys(at[0]);
     return {
         alpha_bars: Array.from(s.alphaBar),
         ...Object.fromEntries(names.map((name) => [name, column(name)])),
-        words: [0, 1, Math.floor(T / 3), T].map((t) => schedule.describe(s, t, meanSquare).join("\\n")),
+        words: [0, 1, Math.floor(T / 3), T].map((t) => widget.describe(s, t, meanSquare).join("\\n")),
     };
 }"""
 
@@ -49,24 +47,6 @@ TABLES = """([family, T, start, end, meanSquare]) => {
 @pytest.fixture(scope="module")
 def still() -> SchedulePicture:
     return SchedulePicture()
-
-
-@pytest.fixture
-def blank(browser: Browser) -> Iterator[Page]:
-    """A page with nothing on it; at its end no script may have failed."""
-    page = browser.new_page(viewport={"width": 700, "height": 900})
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    yield page
-    page.close()
-    assert errors == []
-
-
-def load(page: Page, text: str) -> Page:
-    """The module ``text`` as ``window.schedule``."""
-    page.evaluate(EVALUATE, text)
-    return page
 
 
 def in_python(still: SchedulePicture, family: str, T: int, start: float, end: float) -> dict[str, Any]:
@@ -183,7 +163,7 @@ def _wasted(family: str, T: int, ends: tuple[float, float]) -> float:
 def test_the_noise_is_standard_normal_and_repeats(blank: Page):
     load(blank, SCRIPT)
     draw: Callable[[int], np.ndarray] = lambda seed: np.array(  # noqa: E731
-        blank.evaluate("(seed) => Array.from(schedule.noise(seed, 20000))", seed)
+        blank.evaluate("(seed) => Array.from(widget.noise(seed, 20000))", seed)
     )
     first, again, other = draw(0), draw(0), draw(1)
     assert (first == again).all()
@@ -203,48 +183,32 @@ def mounted(blank: Page) -> Page:
     return mount(blank, widgets.schedule_curves())
 
 
-def mount(page: Page, widget: in_browser.InBrowser) -> Page:
-    style = (in_browser.FOLDER / "browser.css").read_text(encoding="utf-8")
-    page.set_content(f"<style>{style}</style>{widget.static()}<script>{in_browser.bundle()}</script>")
-    page.locator(".ddpm-schedule-curves").wait_for()
-    return page
-
-
 def control(page: Page, label: str) -> Locator:
-    return page.locator(".ddpm-schedule-curves").get_by_label(label, exact=True)
+    return page.get_by_label(label, exact=True)
 
 
 def press(page: Page, label: str, *keys: str) -> None:
-    control(page, label).focus()
-    for key in keys:
-        page.keyboard.press(key)
+    press_on(page, control(page, label), *keys)
 
 
 def readout(page: Page) -> str:
-    return page.locator(".ddpm-schedule-curves").get_by_role("status").inner_text()
+    return page.get_by_role("status").inner_text()
 
 
 def canvas(page: Page) -> np.ndarray:
     """The photograph's grey levels, (64, 64)."""
-    rgba = page.locator("canvas").evaluate("c => Array.from(c.getContext('2d').getImageData(0, 0, 64, 64).data)")
-    rgba = np.array(rgba).reshape(64, 64, 4)
-    assert (rgba[..., 0] == rgba[..., 1]).all() and (rgba[..., 0] == rgba[..., 2]).all() and (rgba[..., 3] == 255).all()
-    return rgba[..., 0]
+    rgb = canvas_levels(page.locator("canvas"))
+    assert (rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all()
+    return rgb[..., 0]
 
 
 def expected_photograph(page: Page, s: schedules.Schedule, t: int) -> np.ndarray:
     """The same picture from forward.q_sample, with the noise that the script draws."""
-    drawn = load(page, SCRIPT).evaluate("Array.from(schedule.noise(0, 64 * 64))")
+    drawn = load(page, SCRIPT).evaluate("Array.from(widget.noise(0, 64 * 64))")
     grey = base64.b64decode(widgets.schedule_curves().given["photograph"])
     x0 = to_model_range(torch.tensor(list(grey), dtype=torch.uint8))[None]
     x_t = forward.q_sample(s, x0, torch.tensor([t]), torch.tensor(drawn, dtype=torch.float32)[None])
     return to_uint8(x_t).numpy().reshape(64, 64)
-
-
-def same_levels(a: np.ndarray, b: np.ndarray) -> bool:
-    """Equal up to rounding: float32 there, float64 here may put one level in a hundred on the other side of a half."""
-    apart = np.abs(a.astype(int) - b)
-    return bool(apart.max() <= 1 and (apart > 0).mean() <= 0.01)
 
 
 def dot(page: Page, panel: int) -> tuple[float, float]:

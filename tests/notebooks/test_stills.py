@@ -20,21 +20,21 @@ def prepared(path, *cells):
 
 
 def test_the_numbers_stay_with_the_picture_and_nothing_else_does():
-    cell = new_code_cell("dissolve()", outputs=[output_of(widgets.dissolve(t=500))])
+    cell = new_code_cell("schedule_explorer()", outputs=[output_of(widgets.schedule_explorer(t=500))])
     kernels.clean_outputs(cell)
     (output,) = cell.outputs
     assert set(output.metadata) == {"image/png"}
-    assert output.metadata["image/png"]["alt"].startswith("t = 500: 0.")
+    assert output.metadata["image/png"]["alt"].startswith("at t = 500: alpha_bar")
 
 
 def test_the_site_shows_numbers_and_says_what_is_missing(tmp_path):
     plain = new_output("display_data", data={"text/plain": "x < y"})
-    cell = new_code_cell("dissolve()", outputs=[output_of(widgets.dissolve(t=500)), plain])
+    cell = new_code_cell("schedule_explorer()", outputs=[output_of(widgets.schedule_explorer(t=500)), plain])
     (shown,) = prepared(tmp_path / "page.ipynb", cell)
     still, other = shown.outputs
     assert set(still.data) == {"text/html"} and other.data == {"text/plain": "x < y"}
     page = still.data["text/html"]
-    assert 'alt="t = 500: 0.' in page and "need a running notebook" in page and "base64," in page
+    assert 'alt="at t = 500: alpha_bar' in page and "need a running notebook" in page and "base64," in page
     assert "mystnb" not in shown.metadata
 
 

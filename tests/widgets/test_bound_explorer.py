@@ -1,5 +1,6 @@
 """The bound explorer without a front end: bars, gaps, numbers, controls."""
 
+import base64
 import io
 import math
 import re
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from ddpm_edu import closed_form, schedules, widgets
+from ddpm_edu.errors import DDPMError, ScheduleError
 from ddpm_edu.widgets.bound_explorer import GAP_FLOOR, BoundPicture, by_doubling
 
 START = {"family": "linear", "T": 1000, "variance": "beta", "mean": 0.3, "std": 0.5}
@@ -78,11 +80,28 @@ def test_nothing_is_lost_where_beta_is_right(drawing):
     assert "by the model nothing, by the bound nothing" in numbers(drawing, mean=0.0, std=1.0)
 
 
-def test_moving_a_control_redraws_picture_and_numbers():
-    box = widgets.bound_explorer()
-    picture, text = box.image.value, box.readout.value
-    box.controls["variance"].value = "posterior"
-    assert box.image.value != picture and box.readout.value != text
-    box.controls["family"].value = "linear_scaled"
-    box.controls["T"].value = 10
-    assert "ScheduleError: linear_scaled: T = 10" in box.readout.value and box.image.layout.visibility == "hidden"
+def test_the_stored_output_carries_picture_and_numbers(drawing):
+    widget = widgets.bound_explorer(variance="posterior")
+    data, _ = widget._repr_mimebundle_()
+    setting = START | {"variance": "posterior"}
+    assert base64.b64decode(data["image/png"]) == drawing.draw(**setting)
+    assert data["text/plain"].splitlines()[1:] == re.sub("</?b>", "", drawing.describe(**setting)).split("<br>")
+    assert widget.chosen == setting and widget.given["T_max"] == 2000
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"T": 15}, "T is one of 10, 20, ... 2000 here, got 15"),
+        ({"variance": "learned"}, "variance is one of beta, posterior, optimal here, got 'learned'"),
+        ({"std": 0.6}, "std is one of 0.1, 0.2, ... 3.0 here, got 0.6"),
+    ],
+)
+def test_a_setting_that_the_controls_lack_is_refused(change, told):
+    with pytest.raises(DDPMError, match=re.escape(f"bound_explorer: {told}")):
+        widgets.bound_explorer(**change)
+
+
+def test_a_setting_that_no_schedule_can_have_is_refused():
+    with pytest.raises(ScheduleError, match="linear_scaled: T = 10"):
+        widgets.bound_explorer("linear_scaled", T=10)

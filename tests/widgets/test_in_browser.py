@@ -91,3 +91,10 @@ def test_a_player_wants_a_label_for_each_frame(labels):
         widgets.player([torch.zeros(1, 1, 2, 2)] * 2, labels, "x")
     with pytest.raises(DDPMError, match="0 frames"):
         widgets.player([], labels, "x")
+
+
+def test_a_page_of_its_own_holds_model_style_and_every_script():
+    page = widgets.dissolve(t=9).page()
+    assert model_in(page)["chosen"] == {"t": 9}
+    assert in_browser.bundle() in page and ".ddpm-dissolve" in page
+    assert not re.search(r'(src|href)="(?!data:)', page)  # nothing is fetched

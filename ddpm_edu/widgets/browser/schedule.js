@@ -1,40 +1,15 @@
-// The noise-schedule explorer without a kernel: a photograph and curves over what schedules.js computes.
+// The noise-schedule explorer without a kernel: curves over what schedules.js computes, and the picture of photograph.js.
 // given: {title, families, beta_starts, beta_ends, mean_square, size, photograph}, the last as grey bytes in base64.
 // chosen: {family, T, beta_start, beta_end, t}.
 
-// ---------------------------------------------------------------- a noisy photograph
+// ---------------------------------------------------------------- the photograph
 
-// Standard normal numbers, the same for the same seed everywhere: Marsaglia's xorshift with 32 bits, Box and Muller.
-function noise(seed, count) {
-  let state = Math.imul(seed + 1, 0x9e3779b1); // 0, which would stay 0, comes from no seed below 2^32 - 1
-  const uniform = () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return ((state >>> 0) + 0.5) / 4294967296;
-  };
-  const normal = () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
-  return Float64Array.from({ length: count }, normal);
-}
-
-// Grey levels of x_t = sqrt(ab) x_0 + sqrt(1 - ab) noise, x_0 and x_t in [-1, 1]: DDPM (Ho et al. 2020), Eq. 4.
-function noisy(levels, drawn, ab) {
-  return Uint8ClampedArray.from(levels, (level, i) => {
-    const x = Math.sqrt(ab) * (level / 127.5 - 1) + Math.sqrt(1 - ab) * drawn[i];
-    return (x + 1) * 127.5; // the array itself rounds, and cuts off what is beyond black and white
-  });
-}
-
-function photo(given, t) {
-  const levels = Uint8Array.from(atob(given.photograph), (letter) => letter.charCodeAt(0));
-  const drawn = noise(0, levels.length);
-  const canvas = element("canvas", { class: "ddpm-pixels", width: given.size, height: given.size, role: "img" });
+function photo(given) {
+  const levels = bytes(given.photograph), drawn = noise(0, levels.length);
+  const canvas = pixels(given.size);
   const caption = element("figcaption");
   const draw = (s, t) => {
-    const context = canvas.getContext("2d");
-    const image = context.createImageData(given.size, given.size);
-    noisy(levels, drawn, s.alphaBar[t]).forEach((level, i) => image.data.set([level, level, level, 255], 4 * i));
-    context.putImageData(image, 0, 0);
+    paint(canvas, noisy(levels, drawn, s.alphaBar[t]));
     const { image: kept, noise: added } = numbers(s, t, given.mean_square);
     const words = `photograph at t = ${t}: image times ${fixed(kept, 3)} plus noise times ${fixed(added, 3)}`;
     canvas.setAttribute("aria-label", words);
@@ -49,17 +24,6 @@ function photo(given, t) {
 const WIDTH = 300, HEIGHT = 220;
 const PLANE = { left: 36, top: 24, width: 254, height: 158 };
 const PLANE_BOTTOM = PLANE.top + PLANE.height;
-
-function drawn(tag, attributes = {}, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  set(made, attributes);
-  made.append(...children);
-  return made;
-}
-
-function set(shape, attributes) {
-  for (const [name, value] of Object.entries(attributes)) shape.setAttribute(name, value);
-}
 
 function horizontal(share) {
   return PLANE.left + share * PLANE.width;
@@ -132,20 +96,6 @@ function legend() {
 
 // ---------------------------------------------------------------- the widget
 
-// A slider over given numbers.
-function stops(label, value, options, onmove) {
-  const say = (i) => {
-    row.querySelector(".ddpm-value").textContent = general(options[i], 6);
-    row.input.setAttribute("aria-valuetext", general(options[i], 6));
-  };
-  const row = slider(label, options.indexOf(value), 0, options.length - 1, 1, (i) => {
-    say(i);
-    onmove(options[i]);
-  });
-  say(options.indexOf(value));
-  return row;
-}
-
 function render({ model, el }) {
   const given = model.get("given"), start = model.get("chosen");
   const readout = element("div", { class: "ddpm-readout", role: "status", "aria-live": "polite" });
@@ -158,18 +108,11 @@ function render({ model, el }) {
 
   const draw = () => {
     const { family, T, beta_start, beta_end, t } = model.get("chosen");
-    let lines;
-    try {
+    show(parts, readout, () => {
       const s = schedule(family, T, beta_start, beta_end);
       parts.forEach((part) => part.draw(s, t));
-      lines = describe(s, t, given.mean_square);
-    } catch (error) {
-      if (!(error instanceof ScheduleError)) throw error;
-      lines = [`ScheduleError: ${error.message}`]; // the message is the lesson
-    }
-    const refused = lines.length === 1; // an old picture beside new settings would be a lie
-    parts.forEach((part) => (part.element.style.visibility = refused ? "hidden" : "visible"));
-    readout.replaceChildren(...lines.map((line) => element("div", {}, line)));
+      return describe(s, t, given.mean_square);
+    });
   };
   const follow = (changes) => {
     choose(model, changes);
@@ -197,7 +140,7 @@ function render({ model, el }) {
   el.replaceChildren(
     element(
       "div",
-      { class: "ddpm-box ddpm-schedule-curves", role: "group", "aria-label": given.title },
+      { class: "ddpm-box ddpm-explorer ddpm-schedule-curves", role: "group", "aria-label": given.title },
       element("div", { class: "ddpm-side-by-side" }, settings, image.element),
       legend(),
       element("div", { class: "ddpm-side-by-side" }, ...curves.map((curve) => curve.element)),

@@ -118,7 +118,7 @@ const CURVES = {
   sigmoid: (u) => (logistic(u) - logistic(1)) / (logistic(0) - logistic(1)),
 };
 
-// A schedule as tables over t = 0..T, alphaBar[0] = 1. Throws ScheduleError.
+// A schedule as tables over t = 0..T, beta[0] = 0 and alphaBar[0] = 1. Throws ScheduleError.
 function schedule(family, T, betaStart, betaEnd) {
   checkT(T);
   if (family in WITH_ENDS) checkEnds(betaStart, betaEnd);
@@ -126,7 +126,7 @@ function schedule(family, T, betaStart, betaEnd) {
   checkBetas(betas, family);
   const alphaBar = new Float64Array(T + 1).fill(1);
   betas.forEach((beta, i) => (alphaBar[i + 1] = alphaBar[i] * (1 - beta)));
-  return { T, alphaBar };
+  return { T, beta: Float64Array.of(0, ...betas), alphaBar };
 }
 
 function snr(s, t) {
