@@ -2,10 +2,14 @@
 #
 #   make lab ARGS='--no-browser --port 8899'    ARGS goes to JupyterLab (lab) or to pytest (test)
 #   make lab PYTHON=python3.12                  another Python
+#   make test JOBS=4                            tests in four processes
 #   make lab TORCH_INDEX=URL                    another source for torch (README, "A smaller torch")
 
 PYTHON ?= python3
 ARGS ?=
+
+# So many test files at once, each 1 to 2 GB. `make test JOBS=0` is one process, for --pdb.
+JOBS ?= 2
 
 # torch is installed in a step of its own, because the right file for it differs from machine to machine
 # (CPU, CUDA, a local build); requirements/lock.txt holds everything else, with hashes.
@@ -51,7 +55,9 @@ lab: $(STAMP)
 # Cheap stages first: the first one that fails ends the run.
 test: lint
 	@echo '== tests: unit, notebooks, browser =='
-	$(PY) -m pytest $(ARGS)
+	@# A file stays in one process (a notebook's cells share their kernel), in order: the browser, which takes longest, first.
+	@# Threads that wait sleep, rather than spin on a core that the other process could use.
+	OMP_WAIT_POLICY=passive $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
 	@echo '== style =='

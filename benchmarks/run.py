@@ -18,7 +18,8 @@ SHORT = (
     "gaussian.py",  # seconds
     "sampling_step.py",  # 3 minutes
     "train_step.py 5",  # 10 minutes: five rounds
-    "operations.py widgets widgets_in_browser",  # 1 minute
+    "operations.py widgets",  # 1 minute
+    "operations.py widgets_in_browser",  # seconds
     "operations.py notebooks",  # 10 minutes
 )
 LONG = (

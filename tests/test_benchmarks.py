@@ -260,7 +260,7 @@ def test_each_result_has_one_place_on_the_page_and_each_place_a_script():
 def test_each_table_is_made_by_one_of_the_two_lists():
     listed = [script for scripts in run.LISTS.values() for script in scripts]
     for name, (_, script) in tables.TABLES.items():
-        assert sum(one.startswith(script) for one in listed) == 1, name
+        assert sum(f"{one} ".startswith(f"{script} ") for one in listed) == 1, name
 
 
 def test_a_table_of_quality():
