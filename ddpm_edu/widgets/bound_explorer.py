@@ -6,6 +6,7 @@ It is worked out in the browser; what is drawn here is for pages where no script
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,7 @@ def bound_explorer(
         "T_max": T_MAX,
     }
     chosen: dict[str, Any] = {"family": family, "T": T, "variance": variance, "mean": mean, "std": std}
-    stops = (list(schedules.FAMILIES), range(10, T_MAX + 1, 10), VARIANCES, MEANS, STDS)
+    stops: tuple[Sequence[object], ...] = (list(schedules.FAMILIES), range(10, T_MAX + 1, 10), VARIANCES, MEANS, STDS)
     for (name, value), allowed in zip(chosen.items(), stops, strict=True):
         check_stop("bound_explorer", name, value, allowed)
     still = BoundPicture()

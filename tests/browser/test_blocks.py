@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
+from ddpm_edu.widgets.block_explorer import BlockPicture, block_explorer
 from tools.lab import Lab, slider
 
-from .widget import Widget
+from .widget import Widget, move_without_kernel, words
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -22,6 +23,8 @@ def test_the_block_explorer_follows_its_sliders(lab: Lab, page: Page):
     assert "35,746,307 parameters" in explorer.readout()
 
     explorer.press("batch", "ArrowLeft")
+    values = {name: control.value for name, control in block_explorer(batch=64).controls.items()}
+    assert explorer.readout() == words(BlockPicture().describe(**values))
     assert "backward pass of 64 images" in explorer.readout()
     after = explorer.pixels()
     assert np.abs(after - before)[: before.shape[0] // 3].mean() > 0.05, "the bars did not move"
@@ -42,3 +45,4 @@ def test_the_block_explorer_follows_its_sliders(lab: Lab, page: Page):
     assert not explorer.image.is_visible()
     explorer.press("levels", "ArrowLeft")
     assert "parameters" in explorer.readout() and explorer.image.is_visible()
+    assert move_without_kernel(page) == ["quiz"]

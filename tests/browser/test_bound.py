@@ -16,6 +16,7 @@ from ddpm_edu.widgets.bound_explorer import MEANS, STDS, VARIANCES, BoundPicture
 from tools.lab import Lab
 
 from .mounted import load, mount, press_on
+from .widget import move_without_kernel
 
 pytestmark = pytest.mark.browser
 SCRIPT = in_browser.script("bound")
@@ -219,3 +220,4 @@ def test_the_lesson_has_it_alive(lab: Lab, page: Page, still: BoundPicture):
     press_on(page, box.get_by_label("T", exact=True), "End")
     press_on(page, box.get_by_label("std", exact=True), "ArrowRight")
     assert box.get_by_role("status").inner_text() == words(still, **START | {"T": 2000, "std": 0.7})
+    assert move_without_kernel(page) == ["bound", "quiz"]

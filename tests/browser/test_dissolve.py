@@ -14,6 +14,7 @@ from ddpm_edu.widgets.dissolve import SIZE, DissolvePicture, T
 from tools.lab import Lab
 
 from .mounted import canvas_levels, load, mount, press_on, same_levels
+from .widget import move_without_kernel
 
 pytestmark = pytest.mark.browser
 SCRIPT = in_browser.script("dissolve")
@@ -81,3 +82,4 @@ def test_start_here_opens_runs_and_dissolves(lab: Lab, page: Page):
     press_on(page, box.get_by_label("t", exact=True), "End")
     assert box.get_by_role("status").inner_text() == DissolvePicture().describe(1000)
     assert np.abs(canvas_levels(box.locator("canvas")) - before).mean() > 20
+    assert move_without_kernel(page) == ["dissolve", "player"]

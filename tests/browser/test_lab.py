@@ -10,11 +10,12 @@ import pytest
 from playwright.sync_api import Page
 
 from ddpm_edu import schedules
+from ddpm_edu.widgets.schedule_explorer import SchedulePicture
 from tools.lab import Lab, LabError
 from tools.lessons import BLANK, METADATA, sources
 
 from .conftest import ROOT
-from .widget import Widget
+from .widget import Widget, move_without_kernel, words
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -43,7 +44,9 @@ def test_the_schedule_explorer_follows_its_sliders(lab: Lab, page: Page):
     assert explorer.press("T", "ArrowLeft") == "990"
     assert explorer.value("t") == "990"
     shorter = schedules.linear(T=990, beta_start=1e-4, beta_end=0.02).alpha_bar
+    assert explorer.readout() == words(SchedulePicture().describe("linear", 990, 1e-4, 0.02, 990))
     assert f"at t = 990: alpha_bar = {shorter[990]:.4f}" in explorer.readout()
+    assert move_without_kernel(page) == ["player", "schedule-curves", "quiz"]
 
     explorer.press("t", "Home", *["ArrowRight"] * 10)
     times = explorer.latencies()

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
+from ddpm_edu.widgets.metric_explorer import MetricPicture
 from tools.lab import Lab
 
-from .widget import Widget
+from .widget import Widget, move_without_kernel, words
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -34,6 +35,8 @@ def test_the_metric_explorer_follows_its_controls(lab: Lab, page: Page):
     explorer.press("strength", "Home")
     assert "25 digits, undamaged" in explorer.readout()
     explorer.press("seed", "ArrowRight")
+    assert explorer.readout() == words(MetricPicture().describe("copies of the reference", 0, 25, 1))
     assert np.abs(explorer.pixels() - before).mean() > 1, "nothing moved"
+    assert move_without_kernel(page) == ["quiz"]
     times = explorer.latencies()
     print(f"\nkey to pixels: median {statistics.median(times):.0f} ms, worst {max(times):.0f} ms of {len(times)}")

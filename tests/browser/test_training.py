@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
+from ddpm_edu.widgets.training_planner import PlannerPicture
 from tools.lab import Lab
 
 from .conftest import ROOT
-from .widget import Widget
+from .widget import Widget, move_without_kernel, words
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 LESSON = "notebooks/07_train_the_full_model.ipynb"
@@ -98,4 +99,7 @@ def test_the_planner_follows_its_controls(lab: Lab, page: Page):
     planner.choose("checkpoints", "every block")
     planner.press("steps", "Home")
     assert "1,000 steps of 1024 images" in planner.readout()
+    setting = {"preset": "cifar10", "gpu": "T4", "gpus": 2, "batch": 1024, "steps": 1000, "price": 2}
+    assert planner.readout() == words(PlannerPicture().describe(**setting, checkpointing="every block"))
     assert np.abs(planner.pixels() - before).mean() > 1, "the bars did not move"
+    assert move_without_kernel(page) == ["quiz"]

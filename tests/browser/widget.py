@@ -1,4 +1,4 @@
-"""An explorer of a lesson as a learner meets it: sliders moved by keyboard, a picture, a line of numbers."""
+"""The widgets of a lesson as a learner meets them: moved by keyboard; a picture, and a line of numbers."""
 
 import contextlib
 import io
@@ -24,6 +24,49 @@ STOPWATCH = """(image) => {
     new MutationObserver(() => image.decode().then(() => requestAnimationFrame(drawn), () => null))
         .observe(image, { attributes: true, attributeFilter: ['src'] });
 }"""
+
+# What a widget that needs no kernel shows: words and pictures, without the numbers beside its sliders.
+SHOWN = """box => {
+    const words = box.cloneNode(true);
+    words.querySelectorAll('.ddpm-value').forEach((value) => value.remove());
+    const canvases = Array.from(box.querySelectorAll('canvas'), (canvas) => canvas.toDataURL());
+    return [words.innerHTML, ...canvases].join();
+}"""
+
+
+def words(numbers: str) -> str:
+    """What a drawing's ``describe`` says, as the page shows it."""
+    return re.sub(r"<[^>]+>", "", numbers.replace("<br>", "\n"))
+
+
+def move_without_kernel(page: Page) -> list[str]:
+    """Moves every widget of the notebook that needs no kernel: each slider by a key, and each answer is chosen.
+
+    Something else must be shown after each key (the playground keeps some settings for the next walk). Their kinds come
+    back, in order.
+    """
+    kinds = []
+    for box in page.locator(".jp-OutputArea .ddpm-box").all():
+        box.scroll_into_view_if_needed()
+        name = next(
+            one for one in (box.get_attribute("class") or "").split() if one not in ("ddpm-box", "ddpm-explorer")
+        )
+        kinds.append(name.removeprefix("ddpm-"))
+        moved = [_press(page, box, control) for control in box.locator("input:enabled").all()]
+        assert any(moved), f"{name}: nothing moves"
+        assert all(moved) or name == "ddpm-playground", f"{name}: a key changed nothing"
+    return kinds
+
+
+def _press(page: Page, box: Locator, control: Locator) -> bool:
+    """Whether a key on the control changes what its widget shows."""
+    before = box.evaluate(SHOWN)
+    control.focus()
+    at_the_end = control.evaluate("input => input.type === 'range' && input.value === input.max")
+    radio = control.get_attribute("type") == "radio"
+    page.keyboard.press("Space" if radio else "ArrowLeft" if at_the_end else "ArrowRight")
+    page.wait_for_timeout(50)  # an animation, if there is one, takes its step
+    return bool(box.evaluate(SHOWN) != before)
 
 
 @dataclass
