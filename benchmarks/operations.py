@@ -4,14 +4,15 @@ Usage: ``python benchmarks/operations.py PART [PART ..]`` on Linux or macOS, wit
 
 - ``notebooks``: each edition of each lesson, executed from its source as tools/build.py does it (about 10 minutes)
 - ``widgets``: each control of each widget that a kernel draws, moved through its values (about a minute)
-- ``widgets_in_browser``: so with those that need no kernel, in Chromium (in_browser.py; seconds)
+- ``widgets_in_lab``: the sliders of these by keyboard in JupyterLab, until the screen shows it (in_lab.py; two minutes)
+- ``widgets_in_browser``: the controls of those that need no kernel, in Chromium (in_browser.py; seconds)
 - ``tests``: pytest on each folder of tests/, on the files beside them, and on the notebooks (forty minutes)
 
 Each part prints its lines and writes benchmarks/results/PART.json, so that one can be measured anew without the others.
 
 Seconds are wall time of a process of its own, its start included. Memory is the largest resident set that any process
-of it reached (cost.py): for a notebook, that of its kernel. The time of a move is that of the kernel's
-work, from the control's new value to the picture's bytes; drawing it in the browser comes on top.
+of it reached (cost.py): for a notebook, that of its kernel. The time of a move of ``widgets`` is that
+of the kernel's work, from the control's new value to the picture's bytes; drawing it in the browser comes on top.
 """
 
 import json
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:
     sys.path[0] = str(ROOT)
 
-from benchmarks import cost, in_browser, peers  # noqa: E402
+from benchmarks import cost, in_browser, in_lab, peers  # noqa: E402
 from tools import kernels, lessons  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
@@ -136,6 +137,7 @@ def outcome(summary: str) -> str:
 PARTS: dict[str, Callable[[], Iterator[Row]]] = {
     "notebooks": notebooks,
     "widgets": moved,
+    "widgets_in_lab": lambda: in_lab.moved(explorers()),
     "widgets_in_browser": in_browser.moved,
     "tests": tested,
 }

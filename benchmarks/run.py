@@ -19,6 +19,7 @@ SHORT = (
     "sampling_step.py",  # 3 minutes
     "train_step.py 5",  # 10 minutes: five rounds
     "operations.py widgets",  # 1 minute
+    "operations.py widgets_in_lab",  # 2 minutes
     "operations.py widgets_in_browser",  # seconds
     "operations.py notebooks",  # 10 minutes
 )

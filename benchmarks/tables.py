@@ -236,6 +236,12 @@ def _slowest_control(medians: dict[str, float]) -> str:
     return f"{name}, {medians[name]}"
 
 
+def widgets_in_lab(result: Result) -> str:
+    """A row a widget."""
+    rows = [(row["name"], row["keys"], row["median"], row["slowest"]) for row in result["rows"]]
+    return markdown(("widget", "keys", "from a key to pixels, ms", "slowest, ms"), rows)
+
+
 def widgets_in_browser(result: Result) -> str:
     """A row a widget."""
     keys = ("name", "moves", "script", "slowest script", "screen", "slowest screen")
@@ -266,6 +272,7 @@ TABLES: dict[str, tuple[Callable[[Result], str], str]] = {  # by name of the res
     "samplers": (samplers, "samplers.py"),
     "notebooks": (notebooks, "operations.py notebooks"),
     "widgets": (widgets, "operations.py widgets"),
+    "widgets_in_lab": (widgets_in_lab, "operations.py widgets_in_lab"),
     "widgets_in_browser": (widgets_in_browser, "operations.py widgets_in_browser"),
     "tests": (tests, "operations.py tests"),
 }

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from ddpm_edu import data, models
 from ddpm_edu.errors import ConfigError
-from ddpm_edu.models.memory import Alive
+from ddpm_edu.models.memory import Alive, peak_bytes
 from ddpm_edu.training import plan_text, planner, precision, presets
 from ddpm_edu.training.counting import InHalf, Operations
 
@@ -59,6 +59,21 @@ def test_what_saves_memory_and_what_it_costs():
     assert parts.flops_per_image == plain.flops_per_image
     assert again.memory.saved < 0.6 * plain.memory.saved
     assert 1.15 < again.flops_per_image / plain.flops_per_image < 4 / 3
+
+
+@pytest.mark.parametrize(("checkpointing", "least", "most"), [(False, 0.97, 1.0), (True, 0.75, 1.05)])
+@pytest.mark.parametrize("config", [SMALL, presets.FASHION_CPU], ids=["digits", "clothes"])
+def test_memory_of_a_pass_beside_what_is_alive_in_one(config, checkpointing, least, most):
+    """At the fullest moment of forward and backward; the weights' gradients are there before, so they do not count."""
+    config = replace(config, batch=16, accumulate=1, checkpointing=checkpointing)
+    with torch.device("meta"):
+        net, inputs = models.UNet(config.net), models.summary.example(config.net, planner.size(config), 16)
+    if checkpointing:
+        models.checkpointing.enable(net)
+    for p in net.parameters():
+        p.grad = torch.zeros_like(p)
+    peak = peak_bytes(lambda: net(**inputs).sum().backward())
+    assert least < planner.saved(config) / peak <= most
 
 
 def test_sixteen_bits_save_less_than_half():

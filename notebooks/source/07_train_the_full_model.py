@@ -962,7 +962,7 @@ for row in on_h200["rows"]:
 
 # %% [markdown]
 # *What to see: the memory of plain training is right to ten percent, its speed is not.* That machine was a virtual one, whose host took 60 to 80 ms to start the operations of one
-# pass (each of four parts as long as a whole batch): ten times what is assumed. With 512 images a step the GPU had something to do, and reached 78% of the plan. The compiler fuses operations and keeps less. So plan
+# pass (each of four parts as long as a whole batch): ten times what is assumed. With 512 images a step the GPU had something to do, and reached 78% of the plan. The compiler fuses operations and keeps less; checkpointing needs a sixth more than planned, for gradients on their way through the block that is computed again. So plan
 # memory beforehand, and measure speed on the machine itself, in its first minute.
 #
 # What would each technique change? Of the A100, a step of 128 images; the processes' time is without what they send each other:
@@ -986,7 +986,7 @@ print(f"gradients that DDP sends in a step: {memory.gradients / 1e6:.0f} MB")
 # 2. The preset `folder` (64 x 64 pixels) on a T4. At which batch does it no longer fit, and what does checkpointing do about it, in memory and in hours?
 # 3. `cifar10-fast` as it is meant, 200,000 steps of 512, beside `cifar10` with 800,000 of 128: the same number of images. What makes the difference?
 #
-# <details><summary>What you should find</summary>1: four times faster for eight times the GPUs, so twice the price: with 16 images each, a step takes as long as the host needs to start its operations. At 1024 images a step they have something to do: eight times faster, at the same price. 2: at 128. Checkpointing brings 21 GB down to 4, for a quarter more hours: what is kept for the backward pass grows with the batch, and only that shrinks. 3: half the hours, and nothing but an assumption makes it so: that compiled code reaches 30 % of the peak where 15 % are reached without.</details>
+# <details><summary>What you should find</summary>1: four times faster for eight times the GPUs, so twice the price: with 16 images each, a step takes as long as the host needs to start its operations. At 1024 images a step they have something to do: eight times faster, at the same price. 2: at 128. Checkpointing brings 21 GB down to 7, for a quarter more hours: what is kept for the backward pass grows with the batch, and only that shrinks. 3: half the hours, and nothing but an assumption makes it so: that compiled code reaches 30 % of the peak where 15 % are reached without.</details>
 
 # %%
 planner_widget = widgets.training_planner()

@@ -8,8 +8,9 @@ from playwright.sync_api import Page
 
 from ddpm_edu.widgets.block_explorer import BlockPicture, block_explorer
 from tools.lab import Lab, slider
+from tools.lab_widget import Widget
 
-from .widget import Widget, move_without_kernel, words
+from .widget import move_without_kernel, words
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

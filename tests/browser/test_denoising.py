@@ -6,8 +6,9 @@ from playwright.sync_api import Page
 
 from ddpm_edu.widgets.denoising_explorer import TRAINED, DenoisingPicture
 from tools.lab import Lab
+from tools.lab_widget import Widget
 
-from .widget import Widget, move_without_kernel, words
+from .widget import move_without_kernel, words
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

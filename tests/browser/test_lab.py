@@ -12,10 +12,11 @@ from playwright.sync_api import Page
 from ddpm_edu import schedules
 from ddpm_edu.widgets.schedule_explorer import SchedulePicture
 from tools.lab import Lab, LabError
+from tools.lab_widget import Widget
 from tools.lessons import BLANK, METADATA, sources
 
 from .conftest import ROOT
-from .widget import Widget, move_without_kernel, words
+from .widget import move_without_kernel, words
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -9,9 +9,10 @@ from playwright.sync_api import Page
 
 from ddpm_edu.widgets.training_planner import PlannerPicture
 from tools.lab import Lab
+from tools.lab_widget import Widget
 
 from .conftest import ROOT
-from .widget import Widget, move_without_kernel, words
+from .widget import move_without_kernel, words
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 LESSON = "notebooks/07_train_the_full_model.ipynb"
