@@ -73,7 +73,7 @@ faults: $(STAMP)
 gpu: $(STAMP)
 	DDPM_EDU_GPU_TESTS=1 $(PY) -m pytest tests/training/test_on_gpu.py $(ARGS)
 
-# Nothing else should run on the machine. requirements/peers.txt brings the second peer; without it ours and diffusers.
+# Nothing else should run on the machine; two parts drive Chromium. requirements/peers.txt brings the second peer; without it ours and diffusers.
 benchmark: $(STAMP)
 	$(PY) benchmarks/run.py short
 

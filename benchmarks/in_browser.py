@@ -1,4 +1,4 @@
-"""What a reader waits for where no kernel runs: each control of each widget in JavaScript, moved in a real browser.
+"""What a reader waits for where no kernel runs: each control of each explorer in JavaScript, moved in a real browser.
 
 A part of operations.py, which runs it. Milliseconds are measured in the page: of the script, from the control's event
 until everything is drawn anew; and to the screen, from the same event until the browser has painted the next frame. It
@@ -63,7 +63,7 @@ def controls(page: Page) -> list[Any]:
 
 
 def _summary(times: list[dict[str, float]]) -> dict[str, float]:
-    of = {name: [one[name] for one in times] for name in ("script", "screen")}
+    of = {name: [float(one[name]) for one in times] for name in ("script", "screen")}
     return {
         "script": round(statistics.median(of["script"]), 1),
         "slowest script": round(max(of["script"]), 1),

@@ -5,13 +5,13 @@ A part of operations.py, which runs it: each slider of each explorer that a kern
 
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Locator
+from playwright.sync_api import ElementHandle
 
 from tools.lab import chromium, jupyterlab
 from tools.lab_widget import Widget
@@ -20,20 +20,20 @@ from tools.lessons import METADATA
 ROUNDS = 2  # of each slider, a step to one side and a step back
 
 
-def moved(explorers: Mapping[str, Callable[[], Any]]) -> Iterator[dict[str, Any]]:
+def moved(explorers: Iterable[str]) -> Iterator[dict[str, Any]]:
     """A row a widget: milliseconds from a key to pixels, over all its sliders."""
     with tempfile.TemporaryDirectory(prefix="ddpm-lessons-") as folder:
         for name in explorers:
             cell = new_code_cell(f"from ddpm_edu import widgets\n\nwidgets.{name}()")
             nbformat.write(new_notebook(cells=[cell], metadata=METADATA), Path(folder, f"{name}.ipynb"))
         with chromium() as browser, jupyterlab(Path(folder)) as lab:
-            for name, make in explorers.items():
+            for name in explorers:
                 page = browser.new_page(viewport={"width": 1400, "height": 1000})
                 lab.open(page, f"notebooks/{name}.ipynb")
                 lab.run_all(page)
-                times = press_all(Widget(page, make()._dom_classes[-1]))
+                times = press_all(Widget(page, "ddpm-picture-box"))
                 page.close()
-                yield {"name": name, "keys": len(times), **_summary(times)}
+                yield {"name": name, "pictures": len(times), **_summary(times)}
 
 
 def press_all(explorer: Widget) -> list[float]:
@@ -41,13 +41,13 @@ def press_all(explorer: Widget) -> list[float]:
 
     A setting that is refused has none, nor has one that changes numbers alone.
     """
-    for handle in explorer.box.locator(".widget-slider .noUi-target:not([disabled]) .noUi-handle").all():
+    for handle in explorer.box.locator(".widget-slider .noUi-target:not([disabled]) .noUi-handle").element_handles():
         for key in _there_and_back(handle) * ROUNDS:
             explorer.press_on(handle, key)
     return explorer.latencies()
 
 
-def _there_and_back(handle: Locator) -> tuple[str, str]:
+def _there_and_back(handle: ElementHandle) -> tuple[str, str]:
     at, least = (float(handle.get_attribute(f"aria-value{name}") or "nan") for name in ("now", "min"))
     return ("ArrowLeft", "ArrowRight") if at > least else ("ArrowRight", "ArrowLeft")
 

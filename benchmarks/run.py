@@ -2,7 +2,8 @@
 
 Usage: ``python benchmarks/run.py short`` (`make benchmark`, about half an hour on two cores) or ``long``
 (`make benchmark-long`, about five hours): the short ones are timings beside the peers and what a learner waits for, the
-long ones train, draw many samples, or run the whole test suite. Nothing else should run on the machine meanwhile.
+long ones train, draw many samples, or run the whole test suite. Nothing else should run on the machine meanwhile. Two
+of the short ones drive Chromium.
 
 One that fails does not stop the others; the exit status is then 1. A result that is there already stays where its
 benchmark fails.

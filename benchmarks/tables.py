@@ -238,8 +238,8 @@ def _slowest_control(medians: dict[str, float]) -> str:
 
 def widgets_in_lab(result: Result) -> str:
     """A row a widget."""
-    rows = [(row["name"], row["keys"], row["median"], row["slowest"]) for row in result["rows"]]
-    return markdown(("widget", "keys", "from a key to pixels, ms", "slowest, ms"), rows)
+    rows = [(row["name"], row["pictures"], row["median"], row["slowest"]) for row in result["rows"]]
+    return markdown(("widget", "pictures", "from a key to pixels, ms", "slowest, ms"), rows)
 
 
 def widgets_in_browser(result: Result) -> str:

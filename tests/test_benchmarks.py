@@ -205,9 +205,9 @@ def test_every_control_of_a_widget_is_moved_from_end_to_end_and_back():
 
 
 def test_all_widgets_are_measured():
-    without_controls_that_draw = {"by_doubling", "player", "playground", "quiz", "training_dashboard"}
+    not_measured = {"by_doubling", "player", "playground", "quiz", "training_dashboard"}
     with_kernel, without = set(operations.explorers()), set(in_browser.MAKERS)
-    assert with_kernel | without == set(widgets.__all__) - without_controls_that_draw and not with_kernel & without
+    assert with_kernel | without == set(widgets.__all__) - not_measured and not with_kernel & without
 
 
 def test_every_test_file_is_in_one_suite():

@@ -1,4 +1,4 @@
-"""A real JupyterLab of our own, and a real Chromium to drive it. Used by tests/browser and tools/shoot.py.
+"""A real JupyterLab of our own, and a real Chromium to drive it. Used by tests/browser, benchmarks and tools/shoot.py.
 
 The server has its own settings, kernels and copy of the notebooks, on a free port with a token of its own;
 it is ended as a process group, kernels included. Nothing of the user's Jupyter is read or written.

@@ -2,13 +2,12 @@
 
 import contextlib
 import io
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import ElementHandle, Locator, Page
 
 from tools.lab import slider
 
@@ -28,6 +27,8 @@ STOPWATCH = """(image) => {
 # What the kernel answers: a picture, numbers, or, where it refuses a setting, why in place of a picture.
 STATE = """(image) => getComputedStyle(image).visibility + image.src
     + image.parentElement.querySelector('.ddpm-readout').innerText"""
+
+STILL = 300  # milliseconds
 
 
 @dataclass
@@ -51,13 +52,12 @@ class Widget:
         self.press_on(slider(self.box, label), *keys)
         return self.value(label)
 
-    def press_on(self, handle: Locator, *keys: str) -> None:
+    def press_on(self, handle: Locator | ElementHandle, *keys: str) -> None:
         """Press keys on a slider's handle, and wait for an answer after each."""
         handle.focus()
         for key in keys:
             with self._redrawn():
                 self.page.keyboard.press(key)
-        self.page.wait_for_timeout(400)  # the numbers travel in a message of their own
 
     def choose(self, label: str, option: str) -> None:
         """Pick ``option`` from the list ``label``, and wait for an answer."""
@@ -65,17 +65,23 @@ class Widget:
         chooser = lists.filter(has=self.page.get_by_text(label, exact=True)).locator("select")
         with self._redrawn():
             chooser.select_option(label=option)
-        self.page.wait_for_timeout(400)
 
     @contextlib.contextmanager
     def _redrawn(self) -> Iterator[None]:
-        """What is done in the block changes the picture or the numbers: wait until it has."""
+        """What is done in the block changes the picture or the numbers: wait until it has.
+
+        The two travel in messages of their own, the picture first; so all must then have been still for a while.
+        """
         before = self.image.evaluate(STATE)
         yield
         self.page.wait_for_function(
-            f"([image, before]) => ({STATE})(image) !== before && image.complete",
+            f"""([image, before]) => {{
+                const state = ({STATE})(image), now = performance.now();
+                if (state !== image.lastState) {{ image.lastState = state; image.lastChange = now; }}
+                return state !== before && image.complete && now - image.lastChange > {STILL};
+            }}""",
             arg=[self.image.element_handle(), before],
-            timeout=15_000,
+            timeout=30_000,
         )
 
     def value(self, label: str) -> str:
@@ -89,10 +95,6 @@ class Widget:
     def readout(self) -> str:
         """The line of numbers, as text."""
         return self.box.locator(".ddpm-readout").first.inner_text()
-
-    def numbers(self) -> list[float]:
-        """Every number of the readout, in order."""
-        return [float(number) for number in re.findall(r"[-+−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?", self.readout())]
 
     def latencies(self) -> list[float]:
         """Milliseconds from key to pixels, one for each picture so far."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from ddpm_edu import closed_form, schedules
 from ddpm_edu.plots import COLOURS, DPI
 from ddpm_edu.widgets.fast_figure import FastFigure
-from ddpm_edu.widgets.in_browser import InBrowser, check_stop, script, without_markup
+from ddpm_edu.widgets.in_browser import InBrowser, script, stop_of, without_markup
 from ddpm_edu.widgets.schedule_explorer import make_schedule
 
 VARIANCES = ("beta", "posterior", "optimal")
@@ -130,7 +130,7 @@ def bound_explorer(
     ``std``: among MEANS and STDS. Raises DDPMError for a setting that the controls cannot show, ScheduleError for one
     that no schedule can have.
     """
-    given = {
+    given: dict[str, Any] = {
         "title": "the bound, term by term",
         "families": list(schedules.FAMILIES),
         "variances": list(VARIANCES),
@@ -138,10 +138,15 @@ def bound_explorer(
         "stds": STDS,
         "T_max": T_MAX,
     }
-    chosen: dict[str, Any] = {"family": family, "T": T, "variance": variance, "mean": mean, "std": std}
-    stops: tuple[Sequence[object], ...] = (list(schedules.FAMILIES), range(10, T_MAX + 1, 10), VARIANCES, MEANS, STDS)
-    for (name, value), allowed in zip(chosen.items(), stops, strict=True):
-        check_stop("bound_explorer", name, value, allowed)
+    controls: dict[str, tuple[Any, Sequence[Any]]] = {
+        "family": (family, given["families"]),
+        "T": (T, range(10, T_MAX + 1, 10)),
+        "variance": (variance, VARIANCES),
+        "mean": (mean, MEANS),
+        "std": (std, STDS),
+    }
+    chosen = {name: stop_of("bound_explorer", name, *control) for name, control in controls.items()}
     still = BoundPicture()
-    text = f"{family}, T = {T}, {variance}, N({mean:g}, {std:g}^2)\n{without_markup(still.describe(**chosen))}"
+    setting = f"{family}, T = {chosen['T']}, {variance}, N({mean:g}, {std:g}^2)"
+    text = f"{setting}\n{without_markup(still.describe(**chosen))}"
     return BoundExplorer(given, chosen, text, picture=still.draw(**chosen))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ddpm_edu import forward, schedules
 from ddpm_edu.data import photograph, to_model_range, to_uint8
-from ddpm_edu.widgets.in_browser import InBrowser, check_stop, script
+from ddpm_edu.widgets.in_browser import InBrowser, script, stop_of
 
 T = 1000
 SIZE, ZOOM = 128, 3  # pixels a side, and how large each is shown
@@ -65,5 +65,4 @@ def dissolve(t: int = 300) -> Dissolve:
 
     Raises DDPMError for a t that the slider does not have.
     """
-    check_stop("dissolve", "t", t, range(T + 1))
-    return Dissolve(t)
+    return Dissolve(stop_of("dissolve", "t", t, range(T + 1)))

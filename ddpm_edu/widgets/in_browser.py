@@ -1,9 +1,9 @@
 """Widgets that need no kernel once they are shown: plain JavaScript, in JupyterLab and on the reading site alike.
 
 Each is a file ``browser/NAME.js`` with ``export default { render }``; ``browser/shared.js`` stands before it, so that
-what all of them need is written once, then the parts of a long one. In a notebook anywidget shows it. Its stored output
-carries the same model as HTML, which ``browser/mount.js`` brings to life on a page that has no kernel, and a text for
-pages without scripts.
+what all of them need is written once, then the parts that some share. In a notebook anywidget shows it. Its stored
+output carries the same model as HTML, which ``browser/mount.js`` brings to life on a page that has no kernel, and a
+text for pages without scripts.
 """
 
 import base64
@@ -21,13 +21,24 @@ from ddpm_edu.errors import DDPMError
 
 FOLDER = Path(__file__).parent / "browser"
 
-# A widget that is long for one file: the files that stand before its own.
+# What stands before a widget's own file, beside shared.js.
 PARTS = {
     "bound": ("schedules", "settings", "gaussian", "svg"),
     "dissolve": ("schedules", "photograph"),
     "schedule": ("schedules", "settings", "photograph", "svg"),
     "playground": ("diffusion2d", "network2d", "world2d", "picture2d"),
 }
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+<style>body {{ font-family: system-ui, sans-serif; }}</style>
+<main>{widget}</main>
+<script>{{{script}}}</script>
+</html>"""
 
 
 def script(name: str) -> str:
@@ -54,11 +65,17 @@ def _as_function(module: str) -> str:
     return re.sub("^export default", "return", module, flags=re.MULTILINE)
 
 
-def check_stop(widget: str, name: str, value: object, allowed: Sequence[object]) -> None:
-    """Raises DDPMError where ``value`` is none of those that the control ``name`` can show."""
-    if value not in allowed:
+def stop_of(widget: str, name: str, value: Any, allowed: Sequence[Any]) -> Any:
+    """The one of ``allowed`` that equals ``value``: a plain number for one of NumPy's, which JSON does not know.
+
+    Raises DDPMError where ``value`` is none of those that the control ``name`` can show.
+    """
+    plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+    found = [one for one in allowed if type(plain) in (int, float, str) and one == plain]
+    if not found:
         some = f"{allowed[0]}, {allowed[1]}, ... {allowed[-1]}" if len(allowed) > 8 else ", ".join(map(str, allowed))
         raise DDPMError(f"{widget}: {name} is one of {some} here, got {value!r}. Fix: take one of them.")
+    return found[0]
 
 
 def without_markup(numbers: str) -> str:
@@ -98,8 +115,9 @@ class InBrowser(anywidget.AnyWidget):
 
     def page(self) -> str:
         """The widget as an HTML page of its own, alive without kernel or network: save it, send it, open it."""
-        parts = (f"<title>{html.escape(self.file)}</title><style>{self._css}</style>", self.static())
-        return f'<!doctype html><meta charset="utf-8">{"".join(parts)}<script>{bundle()}</script>'
+        return PAGE.format(
+            title=html.escape(self.given["title"]), style=self._css, widget=self.static(), script=bundle()
+        )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)

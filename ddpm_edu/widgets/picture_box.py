@@ -47,6 +47,7 @@ class PictureBox(W.VBox):
         self.readout = W.HTML()
         columns = W.HBox(list(self.controls.values()), layout=W.Layout(flex_flow="row wrap"))
         super().__init__([columns, self.readout, self.image, W.HTML(STYLE, layout=W.Layout(display="none"))])
+        self.add_class("ddpm-picture-box")
         self.add_class(css_class)
         for control in self.controls.values():
             control.observe(self.redraw, "value")

@@ -1,10 +1,12 @@
 """The noise-schedule explorer without a kernel: curves, numbers and a photograph, all worked out in the browser."""
 
 import base64
+from functools import partial
+from typing import Any
 
 from ddpm_edu import schedules
 from ddpm_edu.data import photograph
-from ddpm_edu.widgets.in_browser import InBrowser, check_stop, script, without_markup
+from ddpm_edu.widgets.in_browser import InBrowser, script, stop_of, without_markup
 from ddpm_edu.widgets.schedule_explorer import BETA_ENDS, BETA_STARTS, SchedulePicture
 
 SIZE = 64  # pixels a side
@@ -27,11 +29,13 @@ def schedule_curves(
     stops. The photograph is grey here; "bits left" are those of the one in colour, as in the other explorer.
     Raises DDPMError for a setting that the sliders cannot show, ScheduleError for one that no schedule can have.
     """
-    check_stop("schedule_curves", "family", family, list(schedules.FAMILIES))
-    check_stop("schedule_curves", "T", T, STEPS)
-    check_stop("schedule_curves", "beta_start", beta_start, BETA_STARTS)
-    check_stop("schedule_curves", "beta_end", beta_end, BETA_ENDS)
-    check_stop("schedule_curves", "t", t, range(1, T + 1))
+    stop = partial(stop_of, "schedule_curves")
+    chosen: dict[str, Any] = {"family": stop("family", family, list(schedules.FAMILIES)), "T": stop("T", T, STEPS)}
+    chosen |= {
+        "beta_start": stop("beta_start", beta_start, BETA_STARTS),
+        "beta_end": stop("beta_end", beta_end, BETA_ENDS),
+        "t": stop("t", t, range(1, chosen["T"] + 1)),
+    }
     still = SchedulePicture()
     given = {
         "title": "noise schedules",
@@ -42,11 +46,9 @@ def schedule_curves(
         "size": SIZE,
         "photograph": _grey(),
     }
-    picture = still.draw(family, T, beta_start, beta_end, t)
-    setting = f"{family}, T = {T}, beta_start = {beta_start:g}, beta_end = {beta_end:g}"
-    text = f"{setting}\n{without_markup(still.describe(family, T, beta_start, beta_end, t))}"
-    chosen = {"family": family, "T": T, "beta_start": beta_start, "beta_end": beta_end, "t": t}
-    return ScheduleCurves(given, chosen, text, picture=picture)
+    setting = f"{family}, T = {chosen['T']}, beta_start = {beta_start:g}, beta_end = {beta_end:g}"
+    text = f"{setting}\n{without_markup(still.describe(**chosen))}"
+    return ScheduleCurves(given, chosen, text, picture=still.draw(**chosen))
 
 
 def _grey() -> str:

@@ -567,7 +567,7 @@ figure
 #
 # ### Explore
 #
-# The same terms for any schedule, width and Gaussian, now as bars that lie, with their numbers. Under the controls, on a
+# The same terms for any schedule, width and Gaussian, now as horizontal bars with their numbers. Under the controls, on a
 # logarithmic scale, what is lost: by the model, and by the bound. Three things to try:
 #
 # 1. Switch the variance from `beta` to `posterior`. Which bars grow? Which of the two losses?

@@ -962,7 +962,7 @@ for row in on_h200["rows"]:
 
 # %% [markdown]
 # *What to see: the memory of plain training is right to ten percent, its speed is not.* That machine was a virtual one, whose host took 60 to 80 ms to start the operations of one
-# pass (each of four parts as long as a whole batch): ten times what is assumed. With 512 images a step the GPU had something to do, and reached 78% of the plan. The compiler fuses operations and keeps less; checkpointing needs a sixth more than planned, for gradients on their way through the block that is computed again. So plan
+# pass (each of four parts as long as a whole batch): ten times what is assumed. With 512 images a step the GPU had something to do, and reached 78% of the plan. The compiler fuses operations and keeps less; checkpointing needs 15% more than planned, for gradients on their way through the block that is computed again. So plan
 # memory beforehand, and measure speed on the machine itself, in its first minute.
 #
 # What would each technique change? Of the A100, a step of 128 images; the processes' time is without what they send each other:

@@ -1,4 +1,4 @@
-"""Fixtures that drive a real browser. A later lesson's widget test needs ``lab``, ``page`` and Widget (widget.py)."""
+"""Fixtures that drive a real browser. A lesson's widget test needs ``lab``, ``page`` and tools/lab_widget.py."""
 
 import functools
 import http.server
@@ -55,7 +55,7 @@ def watched_page(browser: Browser, home: str, request: pytest.FixtureRequest) ->
     yield opened
     if request.node.stash.get(_FAILED, False):
         ARTIFACTS.mkdir(exist_ok=True)
-        opened.screenshot(path=ARTIFACTS / f"{request.node.name}.png", full_page=True)
+        opened.screenshot(path=ARTIFACTS / f"{request.node.path.stem}-{request.node.name}.png", full_page=True)
     context.close()
     assert traffic.outside == [], "requests left the machine"
     assert traffic.errors == [], "the browser's console shows errors"
@@ -88,15 +88,9 @@ def reader(browser: Browser, address: str, request: pytest.FixtureRequest) -> It
 
 
 @pytest.fixture
-def blank(browser: Browser) -> Iterator[Page]:
-    """A page with nothing on it; at its end no script may have failed."""
-    page = browser.new_page(viewport={"width": 700, "height": 900})
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    yield page
-    page.close()
-    assert errors == []
+def blank(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page with nothing on it."""
+    yield from watched_page(browser, "http://127.0.0.1", request)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,10 +7,11 @@ import pytest
 from playwright.sync_api import Page
 
 from ddpm_edu.widgets.block_explorer import BlockPicture, block_explorer
+from ddpm_edu.widgets.in_browser import without_markup
 from tools.lab import Lab, slider
 from tools.lab_widget import Widget
 
-from .widget import move_without_kernel, words
+from .widget import move_without_kernel
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -25,7 +26,7 @@ def test_the_block_explorer_follows_its_sliders(lab: Lab, page: Page):
 
     explorer.press("batch", "ArrowLeft")
     values = {name: control.value for name, control in block_explorer(batch=64).controls.items()}
-    assert explorer.readout() == words(BlockPicture().describe(**values))
+    assert explorer.readout() == without_markup(BlockPicture().describe(**values))
     assert "backward pass of 64 images" in explorer.readout()
     after = explorer.pixels()
     assert np.abs(after - before)[: before.shape[0] // 3].mean() > 0.05, "the bars did not move"

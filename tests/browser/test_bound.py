@@ -211,6 +211,17 @@ def test_nothing_is_wider_than_the_page(mounted: Page, width: int):
         assert box is not None and 240 <= box["width"] <= width
 
 
+@pytest.mark.parametrize("T", [10, 2000])
+def test_every_name_and_number_is_within_its_picture(blank: Page, T: int):
+    mount(blank, widgets.bound_explorer(T=T, std=3.0, variance="posterior"))
+    ends = """all => all.map((text) => {
+        const box = text.getBBox();
+        return [text.textContent, box.x, box.x + box.width, text.ownerSVGElement.viewBox.baseVal.width];
+    })"""
+    for words, left, right, width in blank.locator("svg.ddpm-panel text").evaluate_all(ends):
+        assert left >= 0 and right <= width, words
+
+
 @pytest.mark.slow
 def test_the_lesson_has_it_alive(lab: Lab, page: Page, still: BoundPicture):
     lab.open(page, "notebooks/02_the_bound.ipynb")

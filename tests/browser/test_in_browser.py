@@ -2,11 +2,13 @@
 
 import nbformat
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Page
 
 from ddpm_edu.exercises import quiz as questions
 from tools.lab import Lab
 from tools.lessons import METADATA
+
+from .mounted import press_on
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 QUIZ = "01_forward_noising"
@@ -38,12 +40,6 @@ def in_python(lab: Lab, page: Page) -> str:
     return last.locator(".jp-OutputArea-output").inner_text()
 
 
-def press(page: Page, element: Locator, *keys: str) -> None:
-    element.focus()
-    for key in keys:
-        page.keyboard.press(key)
-
-
 def test_a_quiz_is_answered_by_keyboard(lab: Lab, opened: Page):
     asked = questions.load(QUIZ).questions
     box = opened.locator(".ddpm-quiz")
@@ -52,10 +48,10 @@ def test_a_quiz_is_answered_by_keyboard(lab: Lab, opened: Page):
     for number, question in enumerate(asked, 1):
         field = box.locator("fieldset").nth(number - 1)
         radios = field.locator("input")
-        press(opened, radios.first, "Space")
+        press_on(opened, radios.first, "Space")
         assert question.options["a"].explanation.replace("`", "") in field.inner_text()
         moves = list(question.options).index(question.right)
-        press(opened, radios.first, *["ArrowDown"] * moves)  # the arrow keys belong to the buttons, not to JupyterLab
+        press_on(opened, radios.first, *["ArrowDown"] * moves)  # the arrow keys are not JupyterLab's
         verdict = field.get_by_role("status").inner_text()
         assert "Right." in verdict
         assert question.options[question.right].explanation.replace("`", "") in verdict
@@ -77,13 +73,13 @@ def test_a_player_plays_and_is_walked_by_keyboard(lab: Lab, opened: Page):
     box = opened.locator(".ddpm-player")
     image, row = box.locator("img"), box.locator("input")
     first = image.get_attribute("src")
-    press(opened, row, "ArrowRight")
+    press_on(opened, row, "ArrowRight")
     assert image.get_attribute("src") != first
     assert image.get_attribute("alt") == "fading in: times 0.25"
     assert box.get_by_role("status").inner_text() == "times 0.25"
-    press(opened, row, "Home")
+    press_on(opened, row, "Home")
     assert image.get_attribute("src") == first
-    press(opened, box.get_by_role("button"), "Enter")
+    press_on(opened, box.get_by_role("button"), "Enter")
     opened.wait_for_function(
         "image => image.alt === 'fading in: times 1.0'", arg=image.element_handle(), timeout=10_000
     )

@@ -10,13 +10,14 @@ import pytest
 from playwright.sync_api import Page
 
 from ddpm_edu import schedules
+from ddpm_edu.widgets.in_browser import without_markup
 from ddpm_edu.widgets.schedule_explorer import SchedulePicture
 from tools.lab import Lab, LabError
 from tools.lab_widget import Widget
 from tools.lessons import BLANK, METADATA, sources
 
 from .conftest import ROOT
-from .widget import move_without_kernel, words
+from .widget import move_without_kernel
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -45,7 +46,7 @@ def test_the_schedule_explorer_follows_its_sliders(lab: Lab, page: Page):
     assert explorer.press("T", "ArrowLeft") == "990"
     assert explorer.value("t") == "990"
     shorter = schedules.linear(T=990, beta_start=1e-4, beta_end=0.02).alpha_bar
-    assert explorer.readout() == words(SchedulePicture().describe("linear", 990, 1e-4, 0.02, 990))
+    assert explorer.readout() == without_markup(SchedulePicture().describe("linear", 990, 1e-4, 0.02, 990))
     assert f"at t = 990: alpha_bar = {shorter[990]:.4f}" in explorer.readout()
     assert move_without_kernel(page) == ["player", "schedule-curves", "quiz"]
 

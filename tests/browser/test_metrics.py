@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
+from ddpm_edu.widgets.in_browser import without_markup
 from ddpm_edu.widgets.metric_explorer import MetricPicture
 from tools.lab import Lab
 from tools.lab_widget import Widget
 
-from .widget import move_without_kernel, words
+from .widget import move_without_kernel
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -36,7 +37,7 @@ def test_the_metric_explorer_follows_its_controls(lab: Lab, page: Page):
     explorer.press("strength", "Home")
     assert "25 digits, undamaged" in explorer.readout()
     explorer.press("seed", "ArrowRight")
-    assert explorer.readout() == words(MetricPicture().describe("copies of the reference", 0, 25, 1))
+    assert explorer.readout() == without_markup(MetricPicture().describe("copies of the reference", 0, 25, 1))
     assert np.abs(explorer.pixels() - before).mean() > 1, "nothing moved"
     assert move_without_kernel(page) == ["quiz"]
     times = explorer.latencies()

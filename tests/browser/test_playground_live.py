@@ -2,19 +2,17 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Locator, Page
 
 from ddpm_edu import widgets
 from ddpm_edu.widgets import in_browser
 from tools.lab import Lab
 from tools.lessons import METADATA
-
-from .conftest import watched_page
 
 pytestmark = pytest.mark.browser
 
@@ -97,11 +95,6 @@ class Playground:
         for x, y in place[1:]:
             self.page.mouse.move(x, y, steps=12)
         self.page.mouse.up()
-
-
-@pytest.fixture
-def blank(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    yield from watched_page(browser, "http://127.0.0.1", request)
 
 
 def opened(page: Page, *shown: in_browser.InBrowser) -> Playground:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
+from ddpm_edu.widgets.in_browser import without_markup
 from ddpm_edu.widgets.sampling_explorer import DDIM, WEIGHTS, SamplingPicture
 from tools.lab import Lab, slider
 from tools.lab_widget import Widget
 
-from .widget import move_without_kernel, words
+from .widget import move_without_kernel
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -51,7 +52,7 @@ def test_the_sampling_explorer_follows_its_controls(lab: Lab, page: Page):
     corner = slice(0, x_T.shape[0] // 2), slice(0, x_T.shape[1] // 8)
     assert np.abs(explorer.pixels() - x_T)[corner].mean() > 5, "another seed did not change x_T"
     setting = {"sampler": DDIM, "steps": 3, "eta": 1.0, "digit": 0, "w": WEIGHTS[-1], "clip": "none", "seed": 1}
-    assert explorer.readout() == words(SamplingPicture().describe(**setting))
+    assert explorer.readout() == without_markup(SamplingPicture().describe(**setting))
     assert move_without_kernel(page) == ["player", "playground", "quiz"]
     times = explorer.latencies()
     print(f"\nkey to pixels: median {statistics.median(times):.0f} ms, worst {max(times):.0f} ms of {len(times)}")

@@ -1,7 +1,7 @@
 """The reading site for everybody: by screen reader, in the dark, on a phone, without a server, its widgets alive."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,9 +9,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
+from ddpm_edu import widgets
 from ddpm_edu.exercises import quiz
+from ddpm_edu.widgets import in_browser
 
 from .conftest import watched_page
+from .mounted import mount
 from .reading import one_of_each_kind, pages
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -57,6 +60,12 @@ def test_no_page_keeps_a_reader_out(address: str, reader: Page, name: str, theme
     assert serious(reader) == []
 
 
+@pytest.mark.parametrize("make", [widgets.bound_explorer, widgets.dissolve, widgets.schedule_curves])
+def test_a_widget_on_a_page_of_its_own_keeps_nobody_out(blank: Page, make: Callable[[], in_browser.InBrowser]):
+    assert serious(mount(blank, make())) == []
+    assert blank.title() in ("the bound, term by term", "a photograph", "noise schedules")
+
+
 def test_axe_sees_a_fault(address: str, reader: Page):
     """Negative control."""
     reader.goto(f"{address}/index.html")
@@ -86,8 +95,12 @@ def test_every_widget_and_still_can_be_read(html: Path, address: str, reader: Pa
     reader.emulate_media(color_scheme=theme)
     for name in (page for page in pages(html) if re.match(r"notebooks/0\d", page)):
         reader.goto(f"{address}/{name}", wait_until="load")
+        assert reader.evaluate("() => document.documentElement.dataset.theme") == theme
         found = reader.locator(".ddpm-live .ddpm-box, .ddpm-still figcaption").evaluate_all(CONTRASTS)
         assert found and min(found) > 7, f"{name}: {found}"
+    box = reader.locator(".ddpm-live .ddpm-box").last
+    box.evaluate("box => { box.style.background = getComputedStyle(box).color; }")
+    assert box.evaluate(f"box => ({CONTRASTS})([box])") == [1]  # negative control
 
 
 def test_no_page_scrolls_sideways_on_a_phone(html: Path, address: str, phone: Page):

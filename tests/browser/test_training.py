@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
+from ddpm_edu.widgets.in_browser import without_markup
 from ddpm_edu.widgets.training_planner import PlannerPicture
 from tools.lab import Lab
 from tools.lab_widget import Widget
 
 from .conftest import ROOT
-from .widget import move_without_kernel, words
+from .widget import move_without_kernel
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 LESSON = "notebooks/07_train_the_full_model.ipynb"
@@ -84,6 +85,7 @@ def test_a_training_is_interrupted_and_continued_by_running_the_cell_again(lab: 
     assert continued[2] == undisturbed[2], "the hash of weights, averages and Adam's moments"
 
 
+@pytest.mark.timeout(1200)
 def test_the_planner_follows_its_controls(lab: Lab, page: Page):
     lab.open(page, LESSON)
     lab.run_all(page, seconds=900)
@@ -101,6 +103,6 @@ def test_the_planner_follows_its_controls(lab: Lab, page: Page):
     planner.press("steps", "Home")
     assert "1,000 steps of 1024 images" in planner.readout()
     setting = {"preset": "cifar10", "gpu": "T4", "gpus": 2, "batch": 1024, "steps": 1000, "price": 2}
-    assert planner.readout() == words(PlannerPicture().describe(**setting, checkpointing="every block"))
+    assert planner.readout() == without_markup(PlannerPicture().describe(**setting, checkpointing="every block"))
     assert np.abs(planner.pixels() - before).mean() > 1, "the bars did not move"
     assert move_without_kernel(page) == ["quiz"]

@@ -10,9 +10,12 @@ from tools.lab import Lab
 from tools.lab_widget import Widget
 from tools.lessons import METADATA
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+from .mounted import mount
+
+pytestmark = pytest.mark.browser
 
 
+@pytest.mark.slow
 def test_every_slider_is_pressed_to_one_side_and_back(lab: Lab, page: Page):
     cells = [nbformat.v4.new_code_cell("from ddpm_edu import widgets\nshown = widgets.schedule_explorer()\nshown")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=METADATA), lab.folder / "notebooks/waiting.ipynb")
@@ -26,8 +29,7 @@ def test_every_slider_is_pressed_to_one_side_and_back(lab: Lab, page: Page):
 
 
 def test_every_control_moves_through_its_values_and_back(blank: Page):
-    blank.set_content(widgets.bound_explorer(T=400).page())
-    blank.locator(".ddpm-live[data-alive] .ddpm-box").wait_for()
+    mount(blank, widgets.bound_explorer(T=400))
     before, found = blank.get_by_role("status").inner_text(), in_browser.controls(blank)
     times = [control.evaluate(in_browser.MOVE, in_browser.MOVES) for control in found]
     # 5 families and 3 widths, of which the first is there; 8 of all T; 7 means; 8 of 9 stds; one more move leads back

@@ -1,21 +1,14 @@
-"""What tests of widgets in lessons share: words of a drawing, and a key for everything that needs no kernel."""
-
-import re
+"""What tests of lessons share: a key for every widget that needs no kernel."""
 
 from playwright.sync_api import Locator, Page
 
-# What a widget that needs no kernel shows: words and pictures, without the numbers beside its sliders.
+# What a widget that needs no kernel shows: words and pictures, without its sliders and the numbers beside them.
 SHOWN = """box => {
     const words = box.cloneNode(true);
-    words.querySelectorAll('.ddpm-value').forEach((value) => value.remove());
+    words.querySelectorAll('.ddpm-value, input').forEach((control) => control.remove());
     const canvases = Array.from(box.querySelectorAll('canvas'), (canvas) => canvas.toDataURL());
     return [words.innerHTML, ...canvases].join();
 }"""
-
-
-def words(numbers: str) -> str:
-    """What a drawing's ``describe`` says, as the page shows it."""
-    return re.sub(r"<[^>]+>", "", numbers.replace("<br>", "\n"))
 
 
 def move_without_kernel(page: Page) -> list[str]:

@@ -36,7 +36,7 @@ def asked_to_stop(number, out):
 @pytest.mark.parametrize("number", BOTH)
 def test_it_finishes_the_step_saves_and_leaves(number, tmp_path):
     ended, seconds = asked_to_stop(number, tmp_path)
-    assert ended.well and seconds < 5, ended
+    assert ended.well and seconds < 60, ended
     step, weights, by = ended.text.strip("()\n").split(", ")
     assert int(step) >= 3 and weights == "None" and int(by) == number
     assert runs.steps(tmp_path) == [0, int(step)], "and nothing was to be saved otherwise"

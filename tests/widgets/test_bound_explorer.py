@@ -13,6 +13,7 @@ from PIL import Image
 from ddpm_edu import closed_form, schedules, widgets
 from ddpm_edu.errors import DDPMError, ScheduleError
 from ddpm_edu.widgets.bound_explorer import GAP_FLOOR, BoundPicture, by_doubling
+from ddpm_edu.widgets.in_browser import without_markup
 
 START = {"family": "linear", "T": 1000, "variance": "beta", "mean": 0.3, "std": 0.5}
 
@@ -85,7 +86,7 @@ def test_the_stored_output_carries_picture_and_numbers(drawing):
     data, _ = widget._repr_mimebundle_()
     setting = START | {"variance": "posterior"}
     assert base64.b64decode(data["image/png"]) == drawing.draw(**setting)
-    assert data["text/plain"].splitlines()[1:] == re.sub("</?b>", "", drawing.describe(**setting)).split("<br>")
+    assert data["text/plain"].splitlines()[1:] == without_markup(drawing.describe(**setting)).splitlines()
     assert widget.chosen == setting and widget.given["T_max"] == 2000
 
 

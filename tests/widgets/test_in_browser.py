@@ -93,6 +93,29 @@ def test_a_player_wants_a_label_for_each_frame(labels):
         widgets.player([], labels, "x")
 
 
+@pytest.mark.parametrize(
+    ("make", "plain"),
+    [
+        (lambda: widgets.dissolve(t=np.int64(300)), {"t": 300}),
+        (lambda: widgets.dissolve(t=torch.tensor(300)), {"t": 300}),
+        (lambda: widgets.dissolve(t=300.0), {"t": 300}),
+        (lambda: widgets.bound_explorer(T=1000.0, std=np.float64(2), mean=0), {"T": 1000, "std": 2.0, "mean": 0.0}),
+        (lambda: widgets.schedule_curves(T=np.int32(400), t=np.float32(7)), {"T": 400, "t": 7}),
+    ],
+)
+def test_other_kinds_of_numbers_are_taken_as_the_stop_that_they_are(make, plain):
+    chosen = model_in(make().static())["chosen"]
+    assert {name: repr(chosen[name]) for name in plain} == {name: repr(value) for name, value in plain.items()}
+
+
+@pytest.mark.parametrize("value", [True, False, np.array([3, 4]), torch.tensor([3, 4]), None, "300", float("nan")])
+def test_what_is_no_stop_is_refused_in_words(value):
+    with pytest.raises(DDPMError, match=r"dissolve: t is one of 0, 1, \.\.\. 1000 here"):
+        widgets.dissolve(t=value)
+    with pytest.raises(DDPMError, match=r"bound_explorer: mean is one of"):
+        widgets.bound_explorer(mean=value)
+
+
 def test_a_page_of_its_own_holds_model_style_and_every_script():
     page = widgets.dissolve(t=9).page()
     assert model_in(page)["chosen"] == {"t": 9}

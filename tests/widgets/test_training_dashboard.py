@@ -157,10 +157,10 @@ def test_out_of_a_pause_it_can_be_stopped(tmp_path):
 
 
 def test_the_cell_returns_at_once(tmp_path):
-    with dashboard(tmp_path, ENDLESS, watch=lambda run: time.sleep(0.2)) as box:
+    with dashboard(tmp_path, ENDLESS, watch=lambda run: time.sleep(2)) as box:
         begun = time.monotonic()
         press(box, "start")
-        assert time.monotonic() - begun < 0.15
+        assert time.monotonic() - begun < 1  # and a step takes two seconds
         until(lambda: box.bar.value >= 2)
         press(box, "start")  # once more does nothing
         assert sum(thread.name == "training" for thread in threading.enumerate()) == 1

@@ -19,11 +19,6 @@ function span({ from, to }) {
   return from === to ? String(from) : `${from}-${to}`;
 }
 
-// "%.{decimals}f", for numbers of either sign.
-function signed(value, decimals) {
-  return value < 0 ? `-${fixed(-value, decimals)}` : fixed(value, decimals);
-}
-
 function small(bits) {
   if (bits >= 0.001) return fixed(bits, 4);
   return bits >= NOTHING ? scientific(bits, 0) : "nothing";
@@ -33,9 +28,9 @@ function small(bits) {
 function sentences(n) {
   const sum = n.denoising.reduce((all, bits) => all + bits, 0);
   return [
-    `L_T ${general(n.prior, 2)} + denoising ${signed(sum, 3)} + L_0 ${signed(n.reconstruction, 3)} = ` +
-      `bound ${signed(n.total, 4)} bits per dimension.`,
-    `Entropy of the data ${signed(n.entropy, 4)}; ` +
+    `L_T ${general(n.prior, 2)} + denoising ${fixed(sum, 3)} + L_0 ${fixed(n.reconstruction, 3)} = ` +
+      `bound ${fixed(n.total, 4)} bits per dimension.`,
+    `Entropy of the data ${fixed(n.entropy, 4)}; ` +
       `lost by the model ${small(n.by_model)}, by the bound ${small(n.by_bound)}.`,
   ];
 }
@@ -43,13 +38,8 @@ function sentences(n) {
 // ---------------------------------------------------------------- bars
 
 // A panel's coordinates, in units of its own: names at the left, bars from a plane's foot, numbers at the right.
-const BAR = { left: 92, width: 232, right: 392, top: 28, row: 19 };
-
-// The places of the terms: L_T, what stands between from noise to data, L_0.
-function places(T) {
-  const groups = byDoubling(new Float64Array(T + 1)).reverse();
-  return ["L_T", ...groups.map((group) => `t = ${span(group)}`), "L_0"];
-}
+const WIDTH = 340;
+const BAR = { left: 100, width: 176, right: WIDTH - 4, top: 28, row: 19 };
 
 function ticks(at, names, bottom) {
   return at.flatMap((x, i) => [
@@ -59,7 +49,7 @@ function ticks(at, names, bottom) {
 }
 
 // Horizontal bars under a title. rows: a CSS class for each; across(value): from the left in shares of the plane, cut off
-// at its edges; foot: where bars begin; marks: values that get a line and a name. draw([{name, value, words}], said).
+// at its edges; foot: where bars begin; marks: values that get a line and a name. draw([{name, value, words}]).
 function bars(title, rows, across, foot, marks) {
   const x = (value) => BAR.left + BAR.width * Math.min(1, Math.max(0, across(value)));
   const bottom = BAR.top + BAR.row * rows.length;
@@ -73,8 +63,8 @@ function bars(title, rows, across, foot, marks) {
   });
   const svg = drawn(
     "svg",
-    { class: "ddpm-panel", viewBox: `0 0 400 ${bottom + 24}`, role: "img" },
-    drawn("text", { class: "ddpm-title", x: 200, y: 14, "text-anchor": "middle" }, title),
+    { class: "ddpm-panel", viewBox: `0 0 ${WIDTH} ${bottom + 24}`, role: "img" },
+    drawn("text", { class: "ddpm-title", x: WIDTH / 2, y: 14, "text-anchor": "middle" }, title),
     ...ticks(marks.map(([value]) => x(value)), marks.map(([, name]) => name), bottom),
     drawn("rect", { class: "ddpm-frame", x: BAR.left, y: BAR.top, width: BAR.width, height: bottom - BAR.top }),
     ...made.flatMap(({ name, bar, words }) => [name, bar, words]),
@@ -87,7 +77,7 @@ function bars(title, rows, across, foot, marks) {
       made[i].words.textContent = words;
       set(made[i].bar, { x: from, width: to - from });
     });
-    const said = contents.filter(({ words }) => words).map(({ name, words }) => `${name}: ${words}`);
+    const said = contents.filter(({ words }) => words).map(({ name, words }) => `${name.replace("-", " to ")}: ${words}`);
     set(svg, { "aria-label": `${title}. ${said.join(", ")}` });
   };
   return { element: svg, draw };
@@ -95,16 +85,17 @@ function bars(title, rows, across, foot, marks) {
 
 // What each term costs. A chain shorter than the longest leaves the first places empty: no bar ever changes its place.
 function terms(T) {
-  const names = places(T);
-  const kinds = names.map((_, i) => (i === 0 ? "ddpm-first" : i === names.length - 1 ? "ddpm-last" : "ddpm-between"));
+  const between = byDoubling(new Float64Array(T + 1)).length;
+  const kinds = ["ddpm-first", ...Array(between).fill("ddpm-between"), "ddpm-last"];
   const marks = [-6, -4, -2, 0, 2].map((bits) => [bits, String(bits).replace("-", "\u2212")]);
   const panel = bars("what each term costs, bits per dimension", kinds, (bits) => (bits + 6) / 9, 0, marks);
-  const row = (name, value) => ({ name, value, words: signed(value, 3) });
+  const row = (name, value) => ({ name, value, words: fixed(value, 3) });
   const draw = (n) => {
     const groups = byDoubling(n.denoising).reverse();
-    const empty = Array(names.length - 2 - groups.length).fill({ name: "", value: 0, words: "" });
-    const between = groups.map((group) => row(`t = ${span(group)}`, group.bits));
-    panel.draw([{ ...row("L_T", n.prior), words: general(n.prior, 2) }, ...empty, ...between, row("L_0", n.reconstruction)]);
+    const empty = Array(between - groups.length).fill({ name: "", value: 0, words: "" });
+    const first = { ...row("L_T", n.prior), words: general(n.prior, 2) };
+    const middle = groups.map((group) => row(`t = ${span(group)}`, group.bits));
+    panel.draw([first, ...empty, ...middle, row("L_0", n.reconstruction)]);
   };
   return { element: panel.element, draw };
 }
@@ -113,7 +104,7 @@ function terms(T) {
 function losses() {
   const across = (bits) => Math.log10(Math.max(bits, NOTHING) / NOTHING) / 9;
   const marks = [[1e-8, "1e-8"], [1e-6, "1e-6"], [1e-4, "1e-4"], [1e-2, "0.01"], [1, "1"]];
-  const panel = bars("what is lost, bits per dimension", ["ddpm-first", "ddpm-between"], across, NOTHING, marks);
+  const panel = bars("what is lost, bits per dimension", ["ddpm-lost", "ddpm-lost"], across, NOTHING, marks);
   const row = (name, value) => ({ name, value, words: small(value) });
   const draw = (n) => panel.draw([row("by the model", n.by_model), row("by the bound", n.by_bound)]);
   return { element: panel.element, draw };

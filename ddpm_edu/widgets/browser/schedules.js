@@ -14,7 +14,7 @@ function general(value, digits) {
   return withoutZeros(fixed(value, digits - 1 - power));
 }
 
-// "%.{decimals}f" of a number >= 0: what lies exactly between two goes to the even one, where toFixed goes up. Such
+// "%.{decimals}f": what lies exactly between two goes to the even one, where toFixed goes up. Such
 // halves occur: 12.5%, and 0.03125 where every beta is 1/2.
 function fixed(value, decimals) {
   const rounded = value.toFixed(decimals), long = value.toFixed(decimals + 25);
