@@ -5,7 +5,7 @@ A part of operations.py, which runs it: each slider of each explorer that a kern
 
 import statistics
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tools.lessons import METADATA
 ROUNDS = 2  # of each slider, a step to one side and a step back
 
 
-def moved(explorers: Iterable[str]) -> Iterator[dict[str, Any]]:
+def moved(explorers: Collection[str]) -> Iterator[dict[str, Any]]:
     """A row a widget: milliseconds from a key to pixels, over all its sliders."""
     with tempfile.TemporaryDirectory(prefix="ddpm-lessons-") as folder:
         for name in explorers:

@@ -49,7 +49,8 @@ class Dissolve(InBrowser):
 
     def __init__(self, t: int) -> None:
         self.drawing = DissolvePicture()
-        levels = photograph(size=SIZE).permute(1, 2, 0).contiguous()  # row by row, red, green and blue of each pixel
+        # row by row, red, green and blue of each pixel
+        levels = to_uint8(self.drawing.photo[0]).permute(1, 2, 0).contiguous()
         given = {
             "title": "a photograph",
             "T": T,

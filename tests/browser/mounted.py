@@ -1,5 +1,8 @@
 """Widgets that need no kernel, on a page without one: their script, their keys, their canvas."""
 
+from collections.abc import Collection
+from typing import Any
+
 import numpy as np
 from playwright.sync_api import Locator, Page
 
@@ -16,6 +19,27 @@ def load(page: Page, text: str) -> Page:
     """What the module ``text`` exports, as ``window.widget``."""
     page.evaluate(EVALUATE, text)
     return page
+
+
+def unlike(
+    found: dict[str, Any], expected: dict[str, Any], exact: Collection[str], rtol: float, atol: float
+) -> list[str]:
+    """Where what a script has computed is not what the package says: the names, or that there are others."""
+    if found.keys() != expected.keys():
+        return [f"{sorted(found)} in place of {sorted(expected)}"]
+
+    def same(name: str) -> bool:
+        if name in exact:
+            return bool(found[name] == expected[name])
+        return np.allclose(found[name], expected[name], rtol=rtol, atol=atol)
+
+    return [name for name in expected if not same(name)]
+
+
+def changed(text: str, right: str, wrong: str) -> str:
+    """A script with one formula changed, which must be there once."""
+    assert text.count(right) == 1
+    return text.replace(right, wrong)
 
 
 def mount(page: Page, widget: in_browser.InBrowser) -> Page:

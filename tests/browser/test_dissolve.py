@@ -13,7 +13,7 @@ from ddpm_edu.widgets import in_browser
 from ddpm_edu.widgets.dissolve import SIZE, DissolvePicture, T
 from tools.lab import Lab
 
-from .mounted import canvas_levels, load, mount, press_on, same_levels
+from .mounted import canvas_levels, changed, load, mount, press_on, same_levels
 from .widget import move_without_kernel
 
 pytestmark = pytest.mark.browser
@@ -42,8 +42,7 @@ def test_every_recipe_is_the_packages(blank: Page):
     drawing = DissolvePicture()
     right = [drawing.describe(t) for t in range(T + 1)]
     assert recipes(load(blank, SCRIPT)) == right
-    wrong = SCRIPT.replace("fixed(Math.sqrt(1 - ab), 3)} times noise", "fixed(1 - ab, 3)} times noise")
-    assert wrong != SCRIPT
+    wrong = changed(SCRIPT, "fixed(Math.sqrt(1 - ab), 3)} times noise", "fixed(1 - ab, 3)} times noise")
     assert recipes(load(blank, wrong)) != right
 
 
